@@ -1,0 +1,49 @@
+"""How good a forecast is: one file per family, NumPy only."""
+
+from .interval import band, coverage, interval_score, width
+from .point import (
+    mae,
+    mase,
+    mean_observed,
+    missing,
+    mse,
+    naive_scale,
+    naive_scales,
+    owa,
+    rmse,
+    rmsse,
+    smape,
+    wape,
+)
+from .quantile import calibration, crps, mean_weighted_quantile_loss, pinball, pinball_by_quantile, pit_histogram
+from .table import ScoreTable, common, per_horizon, per_series, score_table
+
+__all__ = [
+    "ScoreTable",
+    "band",
+    "calibration",
+    "common",
+    "coverage",
+    "crps",
+    "interval_score",
+    "mae",
+    "mase",
+    "mean_observed",
+    "mean_weighted_quantile_loss",
+    "missing",
+    "mse",
+    "naive_scale",
+    "naive_scales",
+    "owa",
+    "per_horizon",
+    "per_series",
+    "pinball",
+    "pinball_by_quantile",
+    "pit_histogram",
+    "rmse",
+    "rmsse",
+    "score_table",
+    "smape",
+    "wape",
+    "width",
+]
