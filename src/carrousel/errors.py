@@ -12,6 +12,7 @@ CarrouselError
 │   ├── WeightsError     model.safetensors: missing, unknown, misshapen, truncated or not finite
 │   └── VersionError     written by a newer version than this one
 ├── NotTrainedError      predict, save or stream before fit
+├── DivergedError        the loss or the gradient stopped being a finite number while training
 ├── MissingExtraError    a feature whose optional packages are not installed
 └── DownloadError        a public data set that could not be fetched or whose checksum differs
 
@@ -71,6 +72,10 @@ class VersionError(ArtifactError):
 
 class NotTrainedError(CarrouselError):
     """predict, save or stream was called before fit."""
+
+
+class DivergedError(CarrouselError):
+    """The training loss, the gradient or the validation loss is no longer a finite number."""
 
 
 class MissingExtraError(CarrouselError, ImportError):
