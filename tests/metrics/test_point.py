@@ -1,10 +1,6 @@
-"""Point errors: values against utilsforecast and the M4 workbook, missing truths, and what no error may do."""
+"""Point errors: values against utilsforecast, missing truths, and what no error may do."""
 
 from __future__ import annotations
-
-import csv
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -76,26 +72,6 @@ def test_scaled_errors_of_each_series_equal_utilsforecast(ours, theirs, order):
     scale = naive_scales(history.reshape(-1, 1), starts, season, order=order)
     expected = getattr(losses, theirs)(frame, models=["m"], seasonality=season, train_df=train)["m"].to_numpy()
     np.testing.assert_allclose(ours(y, forecast, scale[:, None, :], axis=(1, 2)), expected, rtol=EPSILON)
-
-
-def m4_hourly() -> tuple[list[np.ndarray], np.ndarray]:
-    root = Path(os.environ.get("CARROUSEL_DATA", "")) / "m4"
-    if not (root / "Train" / "Hourly-train.csv").exists():
-        pytest.skip("M4 Hourly is not in $CARROUSEL_DATA")
-
-    def rows(path: Path) -> list[np.ndarray]:
-        with path.open(newline="") as file:
-            return [np.array([float(v) for v in row[1:] if v]) for row in list(csv.reader(file))[1:]]
-
-    return rows(root / "Train" / "Hourly-train.csv"), np.stack(rows(root / "Test" / "Hourly-test.csv"))
-
-
-def test_seasonal_naive_on_m4_hourly_scores_what_the_official_workbook_says():
-    train, test = m4_hourly()
-    forecast = np.stack([np.tile(history[-24:], 2) for history in train])
-    scale = np.stack([naive_scale(history, 24) for history in train])
-    scores = smape(test, forecast), mase(test, forecast, scale[:, None])
-    assert np.round(scores, 3).tolist() == [13.912, 1.193]
 
 
 def test_owa_is_the_mean_of_both_errors_relative_to_naive2():

@@ -1,7 +1,7 @@
 """How good a forecast is: one file per family, NumPy only."""
 
-from .interval import band, coverage, interval_score, width
-from .point import (
+from carrousel.metrics.interval import band, coverage, interval_score, width
+from carrousel.metrics.point import (
     mae,
     mase,
     mean_observed,
@@ -15,8 +15,15 @@ from .point import (
     smape,
     wape,
 )
-from .quantile import calibration, crps, mean_weighted_quantile_loss, pinball, pinball_by_quantile, pit_histogram
-from .table import ScoreTable, common, per_horizon, per_series, score_table
+from carrousel.metrics.quantile import (
+    calibration,
+    crps,
+    mean_weighted_quantile_loss,
+    pinball,
+    pinball_by_quantile,
+    pit_histogram,
+)
+from carrousel.metrics.table import ScoreTable, common, per_horizon, per_series, score_table
 
 __all__ = [
     "ScoreTable",

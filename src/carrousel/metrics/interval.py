@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import SettingError
-from .point import Axis, Floats, Score, mean_observed, pair
+from carrousel.errors import SettingError
+from carrousel.metrics.point import Axis, Floats, Score, mean_observed, pair
 
 
 def _check_level(level: float) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import SettingError, ShapeError
+from carrousel.errors import SettingError, ShapeError
 
 Floats = npt.NDArray[np.float64]
 Axis = int | tuple[int, ...] | None

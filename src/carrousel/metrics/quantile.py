@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import SettingError, ShapeError
-from .point import Axis, Floats, Score, mean_observed, ratio
+from carrousel.errors import SettingError, ShapeError
+from carrousel.metrics.point import Axis, Floats, Score, mean_observed, ratio
 
 
 def _checked(

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import ShapeError
-from .interval import band, coverage, interval_score, width
-from .point import Floats, Score, mae, mase, missing, mse, smape, wape
-from .quantile import crps, mean_weighted_quantile_loss
+from carrousel.errors import ShapeError
+from carrousel.metrics.interval import band, coverage, interval_score, width
+from carrousel.metrics.point import Floats, Score, mae, mase, missing, mse, smape, wape
+from carrousel.metrics.quantile import crps, mean_weighted_quantile_loss
 
 
 def per_series(metric: Callable[..., Score], series: npt.ArrayLike, *arrays: npt.ArrayLike) -> dict[int, Score]:
