@@ -1,0 +1,132 @@
+"""The command line. The path of a file is the command: ``train/forecast.py`` is ``carrousel train forecast``.
+
+Such a file holds one function ``command`` (its docstring is the help) and ``EXAMPLES``, shell lines that stand in the
+help and in the documentation and are run by the tests. Files whose name begins with an underscore are no commands.
+
+Exit codes: 0 done; 2 the user's error, one line on stderr; 1 ours, with a traceback; 130 and 141 after an interrupt and
+a closed pipe, as shells expect.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import pkgutil
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib.metadata import version
+from types import ModuleType
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from carrousel.errors import CarrouselError
+
+ORDER = ("train", "predict", "evaluate", "stream", "demo", "data")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; `arguments` come without the program's name."""
+    try:
+        code = _run(sys.argv[1:] if arguments is None else list(arguments))
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The interpreter flushes stdout once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except CarrouselError as error:
+        return _refuse(str(error))
+    except OSError as error:
+        if error.filename is None:
+            return _apologise()
+        return _refuse(f"{error.filename}: {error.strerror}")
+    except Exception:
+        return _apologise()
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        program = typer.main.get_command(application())
+        # The program's own main() would print boxes instead of one line.
+        with program.make_context("carrousel", arguments) as context:
+            program.invoke(context)
+    except typer.Exit as end:
+        return end.exit_code
+    except typer.TyperException as error:
+        if not (message := error.format_message().strip()):
+            return 0  # A group without a command: its help has been printed.
+        context: Any = getattr(error, "ctx", None)
+        return _refuse(message.rstrip(".") + (f"; see {context.command_path} --help" if context else ""))
+    return 0
+
+
+def _refuse(message: str) -> int:
+    print("error:", " ".join(message.split()), file=sys.stderr)
+    return 2
+
+
+def _apologise() -> int:
+    traceback.print_exc()
+    print("error: a fault of carrousel's own; please report it with the lines above and the command", file=sys.stderr)
+    return 1
+
+
+class _Group(TyperGroup):
+    """Commands in the order of a first use; those that ORDER does not name follow by name."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return sorted(self.commands, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
+
+
+def application() -> typer.Typer:
+    """All commands as one typer application."""
+    app = _group(importlib.import_module(__name__), _top.__doc__)
+    app.callback()(_top)
+    return app
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"carrousel {version('carrousel')}")
+        raise typer.Exit
+
+
+def _top(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_show_version)
+    ] = False,
+) -> None:
+    """Forecast series with LSTM networks: train on a table, predict with honest intervals, stream row by row."""
+
+
+def _group(package: ModuleType, text: str | None) -> typer.Typer:
+    """The commands of one folder."""
+    group = typer.Typer(
+        cls=_Group,
+        help=text,
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode="rich",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    for entry in pkgutil.iter_modules(package.__path__):
+        if entry.name.startswith("_"):
+            continue
+        module = importlib.import_module(f"{package.__name__}.{entry.name}")
+        if entry.ispkg:
+            group.add_typer(_group(module, module.__doc__), name=entry.name)
+        else:
+            heading = "Example:" if len(module.EXAMPLES) == 1 else "Examples:"
+            # Typer joins the lines of a paragraph in an epilog, and keeps them apart in a help text.
+            epilog = "\n".join([heading, *module.EXAMPLES]).replace("\n", "\n\n")
+            paragraphs = (inspect.getdoc(module.command) or "").split("\n\n")
+            text = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+            group.command(entry.name, help=text, epilog=epilog)(module.command)
+    return group

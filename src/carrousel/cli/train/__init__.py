@@ -1,0 +1,1 @@
+"""Train a model on a table and save it as a folder."""
