@@ -69,17 +69,21 @@ def test_validation_losses_are_the_errors_of_the_forecasts():
     assert fitted.penalty == min(penalties, key=lambda p: fitted.losses[12, p])
 
 
-def test_a_look_back_chosen_from_the_sums_equals_one_fitted_by_itself():
+def test_look_backs_chosen_from_the_same_sums_equal_those_fitted_by_themselves():
     x, y = windows(series(), 24, 4)
     train, later = (x[:100], y[:100]), (x[115:], y[115:])
-    chosen = fit_ridge(
-        [train], validation=[later], penalties=[0.01, 1.0], lookbacks=[3, 12, 24], scaled=False, refit=False
-    )
-    best = chosen.weight.shape[1]
-    assert best == min(chosen.losses, key=chosen.losses.__getitem__)[0]
-    alone = fit_ridge([(train[0][:, -best:], train[1])], penalties=[chosen.penalty], scaled=False)
-    np.testing.assert_allclose(chosen.weight, alone.weight, rtol=1e-8, atol=1e-12)
-    assert chosen.losses[3, 0.01] != chosen.losses[12, 0.01]
+    lookbacks, penalties = [3, 12, 24], [0.01, 1.0]
+    chosen = fit_ridge([train], validation=[later], penalties=penalties, lookbacks=lookbacks, scaled=False, refit=False)
+    for length in lookbacks:
+        alone = [(x[:100, -length:], y[:100])]
+        for penalty in penalties:
+            model = fit_ridge(alone, penalties=[penalty], scaled=False)
+            error = np.mean((later[1] - model.predict(later[0][:, -length:])) ** 2)
+            assert chosen.losses[length, penalty] == pytest.approx(error, rel=1e-9)
+            if (length, penalty) == (chosen.weight.shape[1], chosen.penalty):
+                np.testing.assert_allclose(chosen.weight, model.weight, rtol=1e-8, atol=1e-12)
+    best = min(chosen.losses, key=lambda choice: chosen.losses[choice])
+    assert best == (chosen.weight.shape[1], chosen.penalty)
 
 
 def test_refit_uses_the_validation_windows_too():
