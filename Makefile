@@ -1,31 +1,37 @@
-# Two commands are all a newcomer needs: `make demo` and `make test`. Both set everything up first.
+# Two commands are all a newcomer needs: `make demo` and `make test`. Each sets everything up first.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check docs setup clean
+.PHONY: demo test check docs clean
 
-demo: $(VENV)/.installed
+demo: $(VENV)/.all
 	$(BIN)/carrousel demo -o runs/demo
 
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
-check: $(VENV)/.installed
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
-docs: $(VENV)/.installed
+docs: $(VENV)/.dev
 	$(BIN)/mkdocs build --strict
 
-setup: $(VENV)/.installed
-
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[all,dev]"
-	touch $@
+
+$(VENV)/.all: $(VENV)/bin/python pyproject.toml constraints.txt
+	@echo "Installing Carrousel with everything it trains and reports with (some minutes the first time) ..."
+	$(PIP) -e ".[all]"
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.all
+	@echo "Installing what the tests compare it with ..."
+	$(PIP) -e ".[all,dev]"
+	@touch $@
 
 clean:
 	rm -rf $(VENV) build dist site runs

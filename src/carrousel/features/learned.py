@@ -1,0 +1,70 @@
+"""What is learned from the training part beside the weights, and a panel seen through it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+
+from carrousel.config import Range
+from carrousel.data.panel import Panel
+from carrousel.data.schema import Schema
+from carrousel.features.calendar import calendar
+from carrousel.features.scaler import Scaler
+from carrousel.features.window import Grid, prepare
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learned:
+    """What was learned from the training part beside the weights; `statistics` of config.json.
+
+    Parameters
+    ----------
+    schema : columns, categories and frequency of the table
+    past, future, static : scalers of the covariates
+    cycles : of the calendar
+    ids : series with an embedding of their own, row 1 of the embedding onwards
+    season : seasonal period in rows
+    flag_missing : missing targets are flagged to the network
+    notes : what was inferred and mended, one sentence each
+    seconds : training time
+    scores : name -> error on the validation part
+    """
+
+    schema: dict[str, object]
+    past: Scaler
+    future: Scaler
+    static: Scaler
+    cycles: tuple[str, ...]
+    ids: tuple[str, ...]
+    season: Annotated[int, Range(1)]
+    flag_missing: bool
+    notes: tuple[str, ...] = ()
+    seconds: Annotated[float, Range(0)] = 0.0
+    scores: dict[str, float] = field(default_factory=dict[str, float])
+
+    @cached_property
+    def table(self) -> Schema:
+        """The schema that reads such tables."""
+        return Schema.from_dict(self.schema)
+
+    def series_of(self, ids: Sequence[str]) -> npt.NDArray[np.int64]:
+        """Rows of the series embedding; 0 for a series that was not there in training."""
+        known = {name: row for row, name in enumerate(self.ids, start=1)}
+        return np.array([known.get(name, 0) for name in ids], np.int64)
+
+    def grid(self, panel: Panel) -> Grid:
+        """A panel as the network reads it."""
+        return prepare(
+            panel,
+            past=self.past,
+            future=self.future,
+            static=self.static,
+            calendar=calendar(panel.ds, self.cycles),
+            series=self.series_of(panel.ids),
+            flag_missing=self.flag_missing,
+        )

@@ -1,0 +1,186 @@
+"""Windows of a panel, cut by index from one array, and the normalisation that lets them survive level shifts.
+
+Every function here takes NumPy arrays and PyTorch tensors alike: training and inference cut and normalise windows by
+the same lines.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from carrousel.data.panel import Panel
+from carrousel.features.scaler import NOISE, Scaler, moments
+
+Array = Any  # a NumPy array or a PyTorch tensor
+
+
+class WindowBatch(NamedTuple):
+    """Inputs of N windows: look-back L, horizon H, patches of W steps (n of them behind, M ahead).
+
+    target : (N, L, K) in the units of the panel, gaps carried forward
+    past : (N, L, P) standardised covariates known up to now (future ones included), and flags of missing targets
+    future : (N, M * W, F) standardised covariates known ahead; zeros beyond the horizon
+    calendar_past, calendar_future : (N, n, C), (N, M, C) calendar at the first step of each patch
+    static : (N, Q) standardised
+    series : int64 (N,) row of the series embedding; 0 stands for a series not seen in training
+    """
+
+    target: Array
+    past: Array
+    future: Array
+    calendar_past: Array
+    calendar_future: Array
+    static: Array
+    series: Array
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Grid:
+    """A panel as the network reads it: R rows, in float arrays without NaN.
+
+    target float64 (R, K), gaps carried forward; truth float64 (R, K), gaps NaN; past (R, P), future (R, F),
+    calendar (R, C) float32; static float32 (S, Q); owner int64 (R,), the series of each row; first int64 (R,), the
+    first row of that series; series int64 (S,), rows of the series embedding.
+    """
+
+    target: Array
+    truth: Array
+    past: Array
+    future: Array
+    calendar: Array
+    static: Array
+    owner: Array
+    first: Array
+    series: Array
+
+    def map(self, convert: Any) -> Grid:
+        """The same grid with `convert` applied to every array, such as a move to a device."""
+        return Grid(**{name: convert(getattr(self, name)) for name in self.__dataclass_fields__})
+
+
+def carry_forward(values: npt.NDArray[np.float64], starts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Fill each gap with the last value seen in its series; rows before the first one take that first value.
+
+    Parameters
+    ----------
+    values : float64 (R, K), gaps NaN
+    starts : int64 (S + 1,) first row of each series, and the end
+
+    Returns
+    -------
+    float64 (R, K); a series without any value is 0
+    """
+    rows = len(values)
+    owner_start = np.repeat(starts[:-1], np.diff(starts))[:, None]
+    seen = np.isfinite(values)
+    latest = np.maximum.accumulate(np.where(seen, np.arange(rows)[:, None], -1), axis=0)
+    earliest = np.minimum.accumulate(np.where(seen, np.arange(rows)[:, None], rows)[::-1], axis=0)[::-1]
+    owner_end = np.repeat(starts[1:], np.diff(starts))[:, None]
+    source = np.where(latest >= owner_start, latest, np.where(earliest < owner_end, earliest, -1))
+    filled = np.take_along_axis(np.vstack([values, np.zeros((1, values.shape[1]))]), source, axis=0)
+    return np.where(source < 0, 0.0, filled)
+
+
+def prepare(panel: Panel, *, past: Scaler, future: Scaler, static: Scaler, calendar: npt.NDArray[np.float32],
+            series: npt.NDArray[np.int64], flag_missing: bool) -> Grid:  # fmt: skip
+    """Put a panel on the network's grid.
+
+    Parameters
+    ----------
+    panel : history, with rows ahead (targets NaN) where covariates ahead are known
+    past, future, static : scalers fitted on the training part
+    calendar : float32 (R, C) of the panel's time stamps
+    series : int64 (S,) rows of the series embedding
+    flag_missing : add one past covariate a target that is 1 where its value is missing
+    """
+    owner = np.repeat(np.arange(len(panel)), panel.lengths)
+    ahead = future.apply(panel.future)
+    behind = [past.apply(panel.past), ahead]
+    if flag_missing:
+        behind.append(np.isnan(panel.target).astype(np.float32))
+    return Grid(
+        target=carry_forward(panel.target, panel.starts),
+        truth=panel.target,
+        past=np.concatenate(behind, axis=1),
+        future=ahead,
+        calendar=calendar,
+        static=static.apply(panel.static),
+        owner=owner,
+        first=panel.starts[:-1][owner],
+        series=series,
+    )
+
+
+def cut(grid: Grid, origin: Array, steps: Array, *, horizon: int, patch: int) -> tuple[WindowBatch, Array]:
+    """Cut windows by index.
+
+    Parameters
+    ----------
+    grid : R rows
+    origin : int64 (N,) the first row to forecast; a window that would begin before its series repeats its first row
+    steps : int64 (L + M * patch,), from -L to M * patch - 1, on the device of the grid
+
+    Returns
+    -------
+    WindowBatch, and the rows ahead (N, H) as an index into the grid
+    """
+    ahead = -(-horizon // patch) * patch
+    look_back = len(steps) - ahead
+    last = len(grid.target) - 1
+    behind = (origin[:, None] + steps[:look_back]).clip(min=grid.first[origin][:, None])
+    beyond = origin[:, None] + steps[look_back:]
+    within = beyond[:, :horizon]
+    inside = (steps[look_back:] < horizon)[None, :, None]  # a last patch reaching past the horizon reads zeros there
+    beyond = beyond.clip(max=last)
+    owner = grid.owner[origin]
+    batch = WindowBatch(
+        target=grid.target[behind],
+        past=grid.past[behind],
+        future=grid.future[beyond] * inside,
+        calendar_past=grid.calendar[behind[:, ::patch]],
+        calendar_future=grid.calendar[beyond[:, ::patch]],
+        static=grid.static[owner],
+        series=grid.series[owner],
+    )
+    return batch, within
+
+
+def offsets(look_back: int, horizon: int, patch: int) -> npt.NDArray[np.int64]:
+    """The `steps` that `cut` takes: rows of a window relative to its origin."""
+    return np.arange(-look_back, -(-horizon // patch) * patch)
+
+
+def normalise(target: Array, floor: Array) -> tuple[Array, Array]:
+    """Level and scale that a window is seen relative to: its last value, and its standard deviation.
+
+    A shift or a rescaling of the series shifts or rescales the forecast and changes nothing else.
+
+    Parameters
+    ----------
+    target : float64 (N, L, K)
+    floor : float64 (N, K), what the scale of a nearly constant window is raised to
+
+    Returns
+    -------
+    level, scale : (N, 1, K)
+
+    References
+    ----------
+    Last value: Zeng et al. 2023 (NLinear); scale: Kim et al. 2022 (RevIN), without the learned part.
+    """
+    centred = target - target.mean(1, keepdims=True)
+    deviation = (centred * centred).mean(1, keepdims=True) ** 0.5
+    return target[:, -1:], deviation.clip(min=floor[:, None])
+
+
+def scale_floor(panel: Panel) -> npt.NDArray[np.float64]:
+    """The least scale of each series' windows, (S, K): a twentieth of its standard deviation, never 0."""
+    floors = np.empty((len(panel), panel.target.shape[1]))
+    for s in range(len(panel)):
+        mean, deviation = moments(panel.target[panel.rows(s)])
+        floors[s] = np.maximum(deviation / 20, NOISE * np.maximum(np.abs(mean), 1.0))
+    return floors

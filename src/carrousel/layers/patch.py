@@ -1,0 +1,79 @@
+"""The forecasting network: an LSTM over patches of the past, forked into one parallel step for each patch ahead."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from carrousel.features.patch import PatchSizes
+from carrousel.layers.lstm import LSTM
+
+
+class PatchLSTM(nn.Module):
+    """Quantiles of every step ahead, as a correction of a linear forecast, all in units of the normalised window.
+
+    s   = LSTM(relu(W_p·patch_1), ..., relu(W_p·patch_n))              the past, patch by patch
+    y_m = LSTM(W_f·known_m + position_m + series; s)                   each patch ahead, one step from the same state s
+    ŷ   = ridge·x + W_o·dropout(y)                                     for every quantile
+
+    The horizon costs one step instead of a roll-out, and no error is fed back.
+
+    References
+    ----------
+    Lin et al. 2023, SegRNN (§4, parallel multi-step forecasting); the linear path: Zeng et al. 2023.
+    """
+
+    def __init__(self, sizes: PatchSizes, *, dropout: float = 0.0, unknown_series: float = 0.05) -> None:
+        super().__init__()
+        d = sizes.hidden_size
+        self.sizes = sizes
+        self.unknown_series = unknown_series
+        self.past = nn.Linear(sizes.past_width, d)
+        self.lstm = LSTM(d, d, sizes.num_layers, batch_first=True, dropout=dropout if sizes.num_layers > 1 else 0.0)
+        self.future = nn.Linear(sizes.future_width, d, bias=False) if sizes.future_width else None
+        self.position = nn.Embedding(sizes.ahead, d)
+        self.series = nn.Embedding(sizes.series + 1, d)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(d, sizes.head_width)
+        self.ridge = nn.Linear(sizes.look_back, sizes.horizon, bias=False).requires_grad_(False)
+        with torch.no_grad():
+            for embedding in (self.position, self.series):
+                embedding.weight.mul_(0.1)
+            self.head.weight.mul_(0.1)  # training starts from the linear forecast
+            self.head.bias.zero_()
+
+    def start_from(self, ridge: Tensor, spread: Tensor) -> None:
+        """Start from the linear forecast: its weight (H, L), and each quantile's distance from it (Q,)."""
+        with torch.no_grad():
+            self.ridge.weight.copy_(ridge)
+            self.head.bias.view(self.sizes.patch, self.sizes.targets, -1).copy_(spread.expand(1, 1, -1))
+
+    def forward(
+        self, target: Tensor, past: Tensor, future: Tensor, calendar_past: Tensor, calendar_future: Tensor,
+        static: Tensor, series: Tensor,
+    ) -> Tensor:  # fmt: skip
+        """Forecast normalised windows; arguments as in ``features.window.WindowBatch``, targets normalised.
+
+        Returns
+        -------
+        float32 (N, H, K, Q)
+        """
+        sizes, (rows, _, _) = self.sizes, target.shape
+        patches = torch.cat([target, past], 2).reshape(rows, sizes.behind, -1)  # (N, n, W·(K + P))
+        encoded = torch.relu(self.past(torch.cat([patches, calendar_past], 2)))
+        _, state = self.lstm(encoded)
+
+        if self.training and self.unknown_series:
+            known = torch.rand(rows, device=series.device) >= self.unknown_series
+            series = series * known  # teaches row 0 what is true of any series
+        ahead = self.position.weight + self.series(series)[:, None]  # (N, M, d)
+        if self.future is not None:
+            known_ahead = future.reshape(rows, sizes.ahead, -1)  # (N, M, W·F)
+            static = static[:, None].expand(-1, sizes.ahead, -1)
+            ahead = ahead + self.future(torch.cat([known_ahead, calendar_future, static], 2))
+        fork = state.select(torch.arange(rows, device=series.device).repeat_interleave(sizes.ahead))
+        step, _ = self.lstm(ahead.reshape(rows * sizes.ahead, 1, -1), fork)
+
+        correction = self.head(self.dropout(step)).reshape(rows, -1, sizes.targets, sizes.quantiles)
+        linear = self.ridge(target.transpose(1, 2)).transpose(1, 2)
+        return linear.unsqueeze(3) + correction[:, : sizes.horizon]

@@ -1,0 +1,228 @@
+"""What is decided before the network is trained: the split, the patch, the look-back, and the linear path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from carrousel.data.frequency import Frequency
+from carrousel.data.panel import Panel
+from carrousel.data.schema import Schema
+from carrousel.errors import HistoryError, SettingError
+from carrousel.features.calendar import cycles, names
+from carrousel.features.learned import Learned
+from carrousel.features.patch import PatchSizes
+from carrousel.features.ridge import Ridge, fit_ridge
+from carrousel.features.scaler import NOISE, Scaler, moments
+from carrousel.features.window import carry_forward
+from carrousel.stream import quantiles_of
+from carrousel.tasks.setting import ForecastSettings
+
+Floats = npt.NDArray[np.float64]
+Index = npt.NDArray[np.int64]
+SEASONS = (1, 2, 3, 4, 7, 10, 14, 21, 30)
+"""Look-backs tried, in seasons."""
+LONGEST_PATCH = 48
+BLOCK = 4096  # windows normalised at a time
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Split:
+    """A panel cut in two, series by series: rows below ``fit_rows`` train, the others validate and calibrate."""
+
+    panel: Panel
+    fit_rows: Index  # (S,)
+    horizon: int
+
+    def train_origins(self, look_back: int, patch: int) -> Index:
+        """First forecast rows (of the panel) of windows whose truth lies in the training part."""
+        least = np.minimum(look_back, np.maximum(patch, self.fit_rows // 2))
+        return self._origins(least, self.fit_rows - self.horizon + 1)
+
+    def validation_origins(self, look_back: int, patch: int) -> Index:
+        """First forecast rows of windows whose truth lies wholly behind the training part."""
+        least = np.minimum(look_back, np.maximum(patch, self.fit_rows // 2))
+        return self._origins(np.maximum(self.fit_rows, least), self.panel.lengths - self.horizon + 1)
+
+    def _origins(self, first: Index, end: Index) -> Index:
+        starts = self.panel.starts[:-1]
+        spans = [np.arange(a, b) for a, b in zip(starts + first, starts + end, strict=True) if a < b]
+        return np.concatenate(spans).astype(np.int64) if spans else np.empty(0, np.int64)
+
+
+def split(panel: Panel, horizon: int, validation: float | Panel, frequency: Frequency) -> Split:
+    """Keep the end of every series for validation and calibration.
+
+    Parameters
+    ----------
+    validation : the share of each series' rows, at least a horizon; or rows of the same series that come after
+
+    Raises
+    ------
+    HistoryError : no series long enough to train on and to validate on
+    """
+    if isinstance(validation, Panel):
+        panel, fit_rows = _append(panel, validation, frequency)
+    else:
+        held = np.maximum(np.ceil(panel.lengths * validation).astype(np.int64), horizon)
+        fit_rows = panel.lengths - held
+        fit_rows = np.where(fit_rows >= 2 * horizon, fit_rows, panel.lengths)  # too short to give anything away
+    result = Split(panel=panel, fit_rows=fit_rows, horizon=horizon)
+    if not len(result.train_origins(1, 1)) or not len(result.validation_origins(1, 1)):
+        raise HistoryError(
+            f"fit: expected at least one series of {int(np.ceil(3 * horizon))} rows or more to forecast {horizon} and "
+            f"validate, got {int(panel.lengths.max())} rows at most; shorten the horizon or bring more rows"
+        )
+    return result
+
+
+def _append(panel: Panel, later: Panel, frequency: Frequency) -> tuple[Panel, Index]:
+    """The rows of `later` that follow each series of `panel`, put behind it on one grid."""
+    known = {name: s for s, name in enumerate(later.ids)}
+    parts: dict[str, list[npt.NDArray[np.generic]]] = {name: [] for name in ("ds", "target", "past", "future")}
+    lengths: list[int] = []
+    for s, name in enumerate(panel.ids):
+        rows = panel.rows(s)
+        pieces = {key: [getattr(panel, key)[rows]] for key in parts}
+        if name in known:
+            other = later.rows(known[name])
+            fresh = np.flatnonzero(later.ds[other] > panel.ds[rows][-1]) + other.start
+            if len(fresh):
+                last = panel.ds[rows][-1]
+                place = np.asarray(frequency.steps(last, later.ds[fresh])) - 1
+                count = int(place[-1]) + 1
+                pieces["ds"].append(frequency.after(last, count))
+                for key in ("target", "past", "future"):
+                    source = getattr(later, key)
+                    filled = np.full((count, source.shape[1]), np.nan)
+                    filled[place] = source[fresh]
+                    pieces[key].append(filled)
+        for key, arrays in pieces.items():
+            parts[key] += arrays
+        lengths.append(sum(len(a) for a in pieces["ds"]))
+    starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    joined = replace(panel, starts=starts, **{key: np.concatenate(arrays) for key, arrays in parts.items()})
+    return joined, panel.lengths
+
+
+def choose_patch(season: int, horizon: int) -> int:
+    """Rows a patch: the longest divisor of the season up to ``LONGEST_PATCH``, so that patches keep their phase."""
+    if season == 1:
+        return max(1, min(8, horizon))
+    return max(d for d in range(1, min(season, LONGEST_PATCH) + 1) if season % d == 0)
+
+
+def look_backs(season: int, patch: int, horizon: int, rows: int) -> list[int]:
+    """Look-backs worth trying with training series of so many rows; the shortest always fits."""
+    base = season if season > 1 else patch
+    candidates = sorted({-(-n * base // patch) * patch for n in SEASONS})
+    fitting = [n for n in candidates if n + horizon <= 0.75 * rows]
+    return fitting or candidates[:1]
+
+
+def fit_linear(split: Split, candidates: list[int], patch: int) -> Ridge:
+    """The linear path, of the look-back and penalty that do best on the validation windows.
+
+    It stands in for the network when the look-back is chosen: it is solved in closed form, so all can be tried.
+
+    Raises
+    ------
+    HistoryError : not one complete training window
+    """
+    filled = carry_forward(split.panel.target, split.panel.starts)
+    longest = max(candidates)
+    return fit_ridge(
+        Blocks(split, filled, split.train_origins(longest, patch), longest),
+        validation=Blocks(split, filled, split.validation_origins(longest, patch), longest),
+        lookbacks=candidates,
+        refit=False,
+    )
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Windows of the panel in blocks for ``fit_ridge``; every target of the panel gives windows of its own."""
+
+    split: Split
+    filled: Floats
+    origins: Index
+    look_back: int
+
+    def __iter__(self) -> Iterator[tuple[Floats, Floats]]:
+        for k in range(self.filled.shape[1]):
+            for first in range(0, len(self.origins), BLOCK):
+                yield windows_at(self.split, self.filled, self.origins[first : first + BLOCK], self.look_back, k)
+
+
+def windows_at(split: Split, filled: Floats, origins: Index, look_back: int, k: int) -> tuple[Floats, Floats]:
+    """Look-back windows x (n, L), gaps filled, and what followed y (n, H), gaps NaN, of one target."""
+    owner = np.searchsorted(split.panel.starts, origins, side="right") - 1
+    behind = np.maximum(origins[:, None] + np.arange(-look_back, 0), split.panel.starts[owner][:, None])
+    ahead = origins[:, None] + np.arange(split.horizon)
+    return filled[behind, k], split.panel.target[ahead, k]
+
+
+def unit_scale(split: Split) -> Floats:
+    """Standard deviation of each series' training part, (S, K), 1 where it is constant: the unit of its errors."""
+    unit = np.ones((len(split.panel), split.panel.target.shape[1]))
+    for s, rows in enumerate(split.fit_rows):
+        mean, deviation = moments(split.panel.target[split.panel.rows(s)][:rows])
+        unit[s] = np.where(deviation > NOISE * np.abs(mean), deviation, 1.0)
+    return unit
+
+
+def learn(
+    parts: Split, schema: Schema, settings: ForecastSettings, notes: list[str]
+) -> tuple[Floats, Learned, PatchSizes]:
+    """What is learned or chosen before the network: statistics, season, patch, look-back, linear path."""
+    s, panel = settings, parts.panel
+    train = training_part(parts)
+    season = s.season or schema.grid.season
+    patch = s.patch or choose_patch(season, s.horizon)
+    if s.look_back is None:
+        candidates = look_backs(season, patch, s.horizon, int(np.median(parts.fit_rows)))
+    else:
+        candidates = [s.look_back]
+        if s.look_back % patch:
+            nearest = max(1, round(s.look_back / patch)) * patch
+            raise SettingError(
+                f"look_back: expected a multiple of patch={patch}, got {s.look_back}; {nearest} is the nearest one"
+            )
+    ridge = fit_linear(parts, candidates, patch)
+    look_back = ridge.weight.shape[1]
+    if s.look_back is None:
+        notes.append(f"look-back: {look_back} rows, best of {', '.join(map(str, candidates))} on the validation part")
+    learned = Learned(
+        schema=schema.to_dict(),
+        past=Scaler.fit(train.past),
+        future=Scaler.fit(train.future),
+        static=Scaler.fit(train.static),
+        cycles=cycles(schema.grid, int(parts.fit_rows.max())),
+        ids=panel.ids,
+        season=season,
+        flag_missing=bool(np.isnan(train.target).any()),
+    )
+    sizes = PatchSizes(
+        look_back=look_back,
+        horizon=s.horizon,
+        patch=patch,
+        targets=panel.target.shape[1],
+        past=panel.past.shape[1] + panel.future.shape[1] + learned.flag_missing * panel.target.shape[1],
+        future=panel.future.shape[1],
+        calendar=len(names(learned.cycles)),
+        static=panel.static.shape[1],
+        series=len(panel),
+        quantiles=len(quantiles_of(s.levels)),
+        hidden_size=s.hidden_size,
+        num_layers=s.num_layers,
+        members=s.ensemble,
+    )
+    return ridge.weight, learned, sizes
+
+
+def training_part(parts: Split) -> Panel:
+    """The rows that may be learned from."""
+    return parts.panel.take([(s, 0, int(n)) for s, n in enumerate(parts.fit_rows)])
