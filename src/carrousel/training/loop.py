@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import broadcast, reduce
+from accelerate.utils import broadcast, parse_flag_from_env, reduce
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -36,7 +36,13 @@ SECONDS_PER_REPORT = 0.25
 
 def device() -> torch.device:
     """Where this process should train: accelerate's choice. Put the model and the arrays of its batches there."""
-    return cast(torch.device, PartialState().device)
+    return cast(torch.device, _world().device)
+
+
+def _world() -> PartialState:
+    # PartialState, not Accelerator: the latter replaces the model's forward and marks the model, and so changes what
+    # the caller trains a second time, copies or saves. It joins several processes on CPUs only when told cpu=True.
+    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available())
 
 
 def train(
@@ -56,8 +62,8 @@ def train(
     """Train a network in place and leave the best validated weights in it.
 
     The same model, batches and settings give the same weights bit for bit, on one machine with one number of threads,
-    and so does a run that was killed and resumed; not where ``minutes`` is set. Started by ``accelerate launch``, the
-    processes share every batch.
+    and so does a run that was killed and resumed; not where ``minutes`` is set. Started by ``accelerate launch`` or
+    ``torchrun``, the processes share every batch.
 
     Parameters
     ----------
@@ -134,7 +140,7 @@ class _Run:
         settings: TrainingSettings,
         groups: Groups | None,
     ) -> None:
-        self.world = PartialState()
+        self.world = _world()
         self.alone = self.world.num_processes == 1
         self.batches, self.loss, self.validate, self.settings = batches, loss, validate, settings
         self.device = next(model.parameters()).device
@@ -166,6 +172,7 @@ class _Run:
         )
         # Loss, gradient norm, loss, gradient norm ... of the last steps, still on the device, each a scalar.
         self.unread: list[Tensor] = []
+        self.precision = self.autocast if settings.precision == "bf16" else nullcontext
         self.learning_rate = settings.learning_rate
         self.train_loss: float | None = None
         self.validation_seconds = 0.0
@@ -211,10 +218,7 @@ class _Run:
         index, weight, seed = self.plan[self.state.step]
         seed_step(seed, self.device)
         batch = self.batches(index)
-        if settings.precision == "bf16":
-            with torch.autocast(self.device.type, torch.bfloat16):
-                value = self.loss(self.network, batch)
-        else:
+        with self.precision():
             value = self.loss(self.network, batch)
         if weight != 1:
             value = value * weight
@@ -228,6 +232,19 @@ class _Run:
             self.state.average.update(self.state.step)
         self.unread += (value.detach(), norm)
         self.state.step += 1
+
+    @contextmanager
+    def autocast(self) -> Generator[None]:
+        """Mixed precision, or a sentence where the processor lacks it (oneDNN's LSTM on a CPU without AVX-512)."""
+        try:
+            with torch.autocast(self.device.type, torch.bfloat16):
+                yield
+        except RuntimeError as error:
+            if "could not create a primitive" not in str(error):
+                raise
+            raise SettingError(
+                "precision: expected float32, since this processor cannot run the network in bf16, got 'bf16'"
+            ) from error
 
     def read(self) -> None:
         """Fetch the losses and gradient norms of the last steps from the device, and see that they are finite."""
