@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -173,7 +173,7 @@ class Architecture:
     """
 
     layers: tuple[Layer, ...]
-    stacks: Mapping[str, tuple[str, ...]] | None = None
+    stacks: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", tuple(self.layers))
@@ -181,7 +181,7 @@ class Architecture:
         for name in names:
             if names.count(name) > 1:
                 raise SettingError(f"layers: expected a name of its own for each, got {name!r} twice")
-        stacks = {"main": tuple(names)} if self.stacks is None else {k: tuple(v) for k, v in self.stacks.items()}
+        stacks = {k: tuple(v) for k, v in self.stacks.items()} if self.stacks else {"main": tuple(names)}
         object.__setattr__(self, "stacks", stacks)
         for name in stacks:
             self._check_stack(name)
@@ -204,7 +204,7 @@ class Architecture:
 
     def stack(self, name: str | None = None) -> tuple[Layer, ...]:
         """The layers of a stack; its name may be left out when there is only one."""
-        stacks = self.stacks or {}
+        stacks = self.stacks
         if name is None:
             if len(stacks) != 1:
                 raise SettingError(f"stack: expected one of {', '.join(stacks)}, got None")
@@ -223,7 +223,7 @@ class Architecture:
 
     def to_data(self) -> dict[str, Any]:
         """JSON data that ``from_data`` builds an equal architecture from."""
-        stacks = {name: list(layers) for name, layers in (self.stacks or {}).items()}
+        stacks = {name: list(layers) for name, layers in self.stacks.items()}
         return {"layers": [layer.to_data() for layer in self.layers], "stacks": stacks}
 
     @classmethod
@@ -247,7 +247,7 @@ class Architecture:
 @dataclass(frozen=True, kw_only=True)
 class _Outline:
     layers: tuple[object, ...]
-    stacks: dict[str, tuple[str, ...]] | None = None
+    stacks: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
 
 
 def _layer(data: object, where: str) -> Layer:
