@@ -187,12 +187,18 @@ def test_ridge_of_series_of_different_size_is_the_same_in_their_own_units():
 
 
 def test_ridge_on_more_windows_than_needed_is_fitted_on_every_phase_of_the_season(monkeypatch):
-    monkeypatch.setattr(baseline, "RIDGE_WINDOWS", 20)
-    model = fit_series([SEASONAL], 12, 12)
-    assert 5 < model.windows < 40
-    x = SEASONAL[-model.weight.shape[1] :]
-    expected = 10 + 3 * np.sin(2 * np.pi * np.arange(300, 312) / 12) + 0.01 * np.arange(300, 312)
-    np.testing.assert_allclose(model.predict(x), expected, atol=2)
+    rows = np.arange(1000)
+    daily = np.r_[1.0, 2, 8, 4, 0, 5, 1, 7, 3, 6, 2, 9][rows % 12]
+    whole = fit_series([daily], 12, 12)
+    lookback = whole.weight.shape[1]
+    total = len(daily) - 240 - 12 + 1  # the longest look-back it tries is 20 seasons
+    monkeypatch.setattr(baseline, "RIDGE_WINDOWS", total // 24)  # every 24th window would always be the same hour
+    thinned = fit_series([daily], 12, 12)
+    assert thinned.windows < whole.windows / 20
+    x = np.stack([daily[700 + phase - thinned.weight.shape[1] : 700 + phase] for phase in range(12)])
+    y = np.stack([daily[700 + phase : 712 + phase] for phase in range(12)])
+    assert lookback == thinned.weight.shape[1]
+    np.testing.assert_allclose(thinned.predict(x), y, atol=0.2)
 
 
 def test_an_unknown_model_is_refused():
