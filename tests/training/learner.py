@@ -90,7 +90,7 @@ def shared(out: Path) -> None:
     from accelerate import PartialState
 
     model = network(dropout=0.0)
-    train(model, Windows(), loss, validate, settings(batch_size=31), progress=silent)
+    train(model, Windows(), loss, validate, settings(batch_size=29), progress=silent)
     save_file(weights(model), out / f"process-{PartialState().process_index}-of-{PartialState().num_processes}")
 
 

@@ -1,6 +1,7 @@
 """The loop: what it computes, when it stops, what it leaves behind and what it leaves alone."""
 
 import json
+from itertools import chain
 
 import pytest
 import torch
@@ -11,9 +12,17 @@ from carrousel.errors import DivergedError, SettingError
 from carrousel.training import History, Report, parameter_groups, seeded, silent, train
 
 
-def fit(model: nn.Module, validate=validate, batches=None, loss=loss, groups=None, progress=silent, **changes) -> History:
+def fit(
+    model: nn.Module, validate=validate, batches=None, loss=loss, groups=None, progress=silent, **changes
+) -> History:
     return train(
-        model, Windows() if batches is None else batches, loss, validate, settings(**changes), groups=groups, progress=progress
+        model,
+        Windows() if batches is None else batches,
+        loss,
+        validate,
+        settings(**changes),
+        groups=groups,
+        progress=progress,
     )
 
 
@@ -61,7 +70,7 @@ def test_epoch_takes_every_example_once_in_equal_batches_and_a_new_order() -> No
     recorder = Recorder(100)
     fit(network(), batches=recorder, max_epochs=2)
     assert [len(index) for index in recorder.asked] == [25] * 8
-    first, second = sum(recorder.asked[:4], []), sum(recorder.asked[4:], [])
+    first, second = [*chain(*recorder.asked[:4])], [*chain(*recorder.asked[4:])]
     assert sorted(first) == sorted(second) == list(range(100))
     assert first != second
 
@@ -236,7 +245,9 @@ def test_loss_that_is_not_finite_names_its_step_and_keeps_the_best_weights() -> 
         return validate(net)
 
     model = network()
-    with pytest.raises(DivergedError, match=r"^step 23: the loss is nan, expected a finite number; lower learning_rate"):
+    with pytest.raises(
+        DivergedError, match=r"^step 23: the loss is nan, expected a finite number; lower learning_rate"
+    ):
         fit(model, loss=bad_at_23, validate=keep)
     assert len(kept) == 2
     assert_same_bits(weights(model), kept[1])
@@ -247,7 +258,7 @@ def test_gradient_that_is_not_finite_is_told_from_the_loss() -> None:
         # The square root is finite at zero, its slope is not.
         return (loss(net, batch) * 0).sqrt()
 
-    with pytest.raises(DivergedError, match="step 1: the norm of the gradient is nan.*no weights are kept"):
+    with pytest.raises(DivergedError, match=r"step 1: the norm of the gradient is nan.*no weights are kept"):
         fit(network(), loss=steep)
 
 
@@ -321,7 +332,9 @@ def test_batches_with_an_order_of_their_own_carry_a_state_along() -> None:
         seen.append(batch.tolist())
         return net(batch).square().mean()
 
-    fit(model, batches=Columns(), loss=watched, validate=lambda net: 0.0, batch_size=4, max_epochs=1, learning_rate=1e-9)
+    fit(
+        model, batches=Columns(), loss=watched, validate=lambda net: 0.0, batch_size=4, max_epochs=1, learning_rate=1e-9
+    )
     assert seen == [list(range(4 * row, 4 * row + 4)) for row in range(6)]
     expected = torch.zeros(4)
     for row in seen:
