@@ -1,0 +1,116 @@
+"""The report: one self-contained HTML file that shows what a model is worth, beside baselines and on unseen data."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import fact, figure, page
+from .evidence import Evidence
+
+if TYPE_CHECKING:
+    from carrousel.tasks.backtest import Backtest
+    from carrousel.tasks.forecast import Forecaster
+
+__all__ = ["write_report"]
+
+
+def write_report(
+    path: str | Path,
+    *,
+    forecaster: Forecaster,
+    backtest: Backtest,
+    latency_us: npt.ArrayLike | None = None,
+    title: str = "Forecast report",
+    artifact: str | Path | None = None,
+    facts: Mapping[str, str] | None = None,
+) -> Path:
+    """Write one HTML file with everything in it; it loads nothing from anywhere, and refuses to.
+
+    Parameters
+    ----------
+    path : the file, replaced if it is there; its folder is made
+    forecaster : the trained model
+    backtest : its forecasts beside the truth; the report says where they reach into rows that the model has seen
+    latency_us : float (n,), microseconds of single ``stream.update`` calls, in the order in which they were made
+    title : plain text
+    artifact : folder of the saved model, for its size on disk
+    facts : more to say about the data, name -> plain text, such as how they were split
+
+    Returns
+    -------
+    the path written to
+    """
+    evidence = Evidence(backtest)
+    times = np.asarray(() if latency_us is None else latency_us, np.float64)
+    seen = fact.overlap(evidence, forecaster)
+    view = figure.viewer(evidence)
+    figures: page.Figures = {}
+    model = fact.model(forecaster, None if artifact is None else Path(artifact))
+    data = fact.data(evidence, forecaster) | dict(facts or {})
+    notes = list(dict.fromkeys([*forecaster.notes, *backtest.notes]))
+    body = [
+        page.verdict(evidence, seen),
+        page.tiles(fact.tiles(evidence, forecaster, times)),
+        page.forecasts(evidence, view),
+        page.scores(evidence),
+        page.errors(evidence, figures),
+        page.calibrated(evidence, figures, seen),
+        page.latency(times, figures),
+        page.training(forecaster.history, figures, forecaster.settings.ensemble),
+        page.about(model, fact.settings(forecaster), data, notes),
+        page.section("How these numbers were made", "", page.bullets(fact.method(evidence, seen))),
+    ]
+    here = files("carrousel.report")
+    scripts = {name: (here / f"{name}.js").read_text("utf-8") for name in ("chart", "viewer")}
+    text = Template((here / "page.html").read_text("utf-8")).substitute(
+        title=escape(title),
+        subtitle=escape(fact.subtitle(evidence)),
+        hashes=" ".join(_hash(script) for script in scripts.values()),
+        style=(here / "style.css").read_text("utf-8"),
+        body="\n".join(body),
+        data=_json({"figures": figures, "viewer": view}),
+        footer=escape(fact.versions()),
+        **scripts,
+    )
+    return _write(Path(path), text)
+
+
+def _hash(script: str) -> str:
+    """What the page's policy allows to run: these very scripts, so that nothing a table holds can be one."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+def _json(data: Any) -> str:
+    """JSON that can stand inside a script element, whatever strings it holds."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _write(path: Path, text: str) -> Path:
+    """Through a temporary sibling, so that a reader never meets half a page."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(name, 0o666 & ~mask)  # a temporary file is private, a report is not
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return path
