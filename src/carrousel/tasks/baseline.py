@@ -314,12 +314,3 @@ def fit_series(series: Sequence[Floats], horizon: int, season: int) -> Ridge:
             yield x[::stride], y[::stride]
 
     return fit_ridge(blocks(validation=False), validation=blocks(validation=True), lookbacks=lookbacks, scaled=False)
-
-
-def truth(target: npt.ArrayLike, starts: npt.ArrayLike, origins: npt.ArrayLike, horizon: int) -> Floats:
-    """What came after each origin, float64 (N, H, K); NaN past the end of its series."""
-    table, bounds, first_rows = (np.asarray(a) for a in (target, starts, origins))
-    ends = bounds[np.searchsorted(bounds, first_rows, side="right")]
-    rows = first_rows[:, None] + np.arange(horizon)
-    beyond = rows >= ends[:, None]
-    return np.where(beyond[..., None], np.nan, table[np.minimum(rows, len(table) - 1)].astype(np.float64))
