@@ -37,6 +37,7 @@ def read(schema: Schema, frame: Frame, notes: Notes) -> Panel:
     if schema.layout == "wide" and not schema.joint:
         ids = schema.target
         codes, ds, values = _stack(ds, values, len(ids))
+        static = np.empty((len(ids), 0))  # a wide table has no place for them
     width = len(schema.target_names)
     kept = observed_span(codes, ~np.all(np.isnan(values[:, :width]), axis=1), ids)
     if not np.all(kept) and schema.layout == "long":
