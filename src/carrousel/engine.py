@@ -268,9 +268,9 @@ class Session:
         ------
         ShapeError : rows is not a list of integers from 0 to N − 1
         """
-        index = np.arange(self._batch) if rows is None else _check_rows(rows, self._batch)
+        index = slice(None) if rows is None else _check_rows(rows, self._batch)
         for name, memory in self._memory.items():
-            memory.put(index, self._engine.recurrent[name].memory(len(index)))
+            self._engine.recurrent[name].reset(memory, index)
 
     def fork(self, rows: npt.ArrayLike) -> Session:
         """A session of its own that starts from copies of some rows' states, in that order; repeats are allowed.

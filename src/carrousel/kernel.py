@@ -102,8 +102,12 @@ class LSTMKernel:
         """The initial state of a batch: zeros, or the trained one."""
         (rows, size), out = self.c_0.shape, self.layer.output_size
         memory = Memory(np.empty((rows, 5 * size, batch), np.float32), np.empty((rows, out, batch), np.float32))
-        memory.h[...], memory.c[...] = self.h_0[:, :, None], self.c_0[:, :, None]
+        self.reset(memory, slice(None))
         return memory
+
+    def reset(self, memory: Memory, rows: slice | npt.NDArray[np.intp]) -> None:
+        """Put rows of a batch back to the initial state."""
+        memory.h[:, :, rows], memory.c[:, :, rows] = self.h_0[:, :, None], self.c_0[:, :, None]
 
     def record(self, steps: int, batch: int) -> Record:
         """Zeros for every gate of every step: (L, D, H or P, N)."""
