@@ -64,8 +64,9 @@ def encode(column: Column, missing: frozenset[str] = MISSING) -> tuple[Codes, tu
         raise ColumnError(f"column {column.name!r}: expected names, got {_describe(column)}")
     # Names mostly come in runs: only the first row of each run is looked up.
     heads = np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]])) if len(values) else np.empty(0, int)
-    table: dict[Any, int] = {}
-    found = np.array([table.setdefault(value, len(table)) for value in values[heads]], np.int64)
+    runs = values[heads].tolist()
+    table = {value: i for i, value in enumerate(dict.fromkeys(runs))}
+    found = np.fromiter(map(table.__getitem__, runs), np.int64, len(runs))
     names = [None if text is None or text.strip().lower() in missing else text.strip() for text in table]
     labels = sorted({name for name in names if name is not None})
     rank = {label: i for i, label in enumerate(labels)}

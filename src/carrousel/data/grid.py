@@ -42,9 +42,10 @@ def sort(
     ticks = ds.astype(np.int64)
     same, later = np.diff(codes) == 0, np.diff(ticks)
     if np.any((np.diff(codes) < 0) | (same & (later < 0))):
+        if np.any(same & (later < 0)):
+            say(notes, "rows were not in order of time; they have been sorted")
         order = np.lexsort((ticks, codes))
         codes, ds, ticks, values = codes[order], ds[order], ticks[order], values[order]
-        say(notes, "rows were not in order of time; they have been sorted")
     repeated = (np.diff(codes) == 0) & (np.diff(ticks) == 0)
     if not np.any(repeated):
         return codes, ds, values

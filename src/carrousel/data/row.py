@@ -122,7 +122,7 @@ def _stamp(schema: Schema, value: Any) -> np.datetime64 | int:
     stamp: Any = parse_stamp(name, value.strip()) if isinstance(value, str) else value
     if isinstance(stamp, datetime) and stamp.tzinfo is not None:
         stamp = stamp.astimezone(UTC).replace(tzinfo=None)
-    exact = np.array(stamp if isinstance(stamp, (date, np.datetime64)) else "NaT", "datetime64[us]")[()]
+    exact = np.array([stamp if isinstance(stamp, (date, np.datetime64)) else "NaT"], "datetime64[us]")[0]
     if np.isnat(exact):
         raise TimeError(f"time column {name!r}: expected a date, got {value!r}")
     seconds = exact.astype("datetime64[s]")

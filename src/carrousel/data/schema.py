@@ -240,7 +240,7 @@ class Schema:
     @property
     def single_id(self) -> str:
         """Name of the one series of a table without id column."""
-        return "series" if len(self.target) > 1 else self.target[0]
+        return self.target[0] if len(self.target) == 1 else "series"
 
     def _expanded(self, names: tuple[str, ...]) -> tuple[str, ...]:
         expanded: list[str] = []
