@@ -15,8 +15,9 @@ class Masks(NamedTuple):
     Parameters
     ----------
     x, h : locked masks of the input and of the previous hidden value, (N, E), (N, P)
-    g : mask of the gate update, (L, N, H)
-    keep_h, keep_c : zoneout's share of the old value, (L, N, P), (L, N, H); a number in ``eval()``: its expectation
+    g : mask of the gate update, (L, N, H), in the order in which the direction runs over time
+    keep_h, keep_c : zoneout's share of the old value, (L, N, P), (L, N, H), in that order; a number in ``eval()``: its
+        expectation
     w : mask of weight_hh, in its shape
     """
 
