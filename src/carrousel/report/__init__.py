@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from html import escape
 from importlib.resources import files
@@ -16,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+from carrousel.data.file import write_whole
 
 from . import fact, figure, page
 from .evidence import Evidence
@@ -52,6 +52,10 @@ def write_report(
     Returns
     -------
     the path written to
+
+    Raises
+    ------
+    OSError : it could not be written; what stood there is unchanged
     """
     evidence = Evidence(backtest)
     times = np.asarray(() if latency_us is None else latency_us, np.float64)
@@ -85,7 +89,10 @@ def write_report(
         footer=escape(fact.versions()),
         **scripts,
     )
-    return _write(Path(path), text)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, text.encode())
+    return path
 
 
 def _hash(script: str) -> str:
@@ -97,20 +104,3 @@ def _json(data: Any) -> str:
     """JSON that can stand inside a script element, whatever strings it holds."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
-
-
-def _write(path: Path, text: str) -> Path:
-    """Through a temporary sibling, so that a reader never meets half a page."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(name, 0o666 & ~mask)  # a temporary file is private, a report is not
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    return path

@@ -27,7 +27,7 @@ function html(parent, tag, className, text) {
 function number(value, digits = 3) {
   if (value === null || !Number.isFinite(value)) return "–";
   const size = Math.abs(value);
-  if (size !== 0 && (size >= 1e6 || size < 1e-4)) return value.toExponential(digits - 1);
+  if (size !== 0 && (size >= 1e6 || size < 1e-4)) return value.toExponential(digits - 1).replaceAll("-", "−");
   const decimals = size === 0 ? 0 : Math.max(0, digits - 1 - Math.floor(Math.log10(size)));
   return value.toFixed(decimals).replace("-", "−");
 }
@@ -264,7 +264,7 @@ function tooltip(box, canvas, spec, frame, px, py) {
     const found = at === undefined ? [] : readings(spec, at);
     if (!found.length) return hide();
     tip.replaceChildren();
-    const title = rows ? spec.y.labels[at] : spec.x.kind === "time" ? stamp(at) : `${number(at)} ${spec.x.unit ?? ""}`;
+    const title = rows ? spec.y.labels[at] : spec.x.kind === "time" ? stamp(at) : `${Number.isInteger(at) ? at : number(at)} ${spec.x.unit ?? ""}`;
     html(tip, "b", "", spec.bins ? "" : title);
     for (const [mark, text] of found) {
       const row = html(tip, "div", "reading");

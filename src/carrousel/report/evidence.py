@@ -188,7 +188,7 @@ def digits(value: float, count: int = 3) -> str:
         return "–"
     size = abs(value)
     if size and (size >= 1e9 or size < 1e-4):
-        return f"{value:.{count - 1}e}"
+        return f"{value:.{count - 1}e}".replace("-", "−")
     decimals = max(0, count - 1 - int(np.floor(np.log10(size)))) if size else 0
     return f"{value:,.{decimals}f}".replace("-", "−")
 
