@@ -34,11 +34,13 @@ class WindowDecoder:
     ----------
     engine : with the architecture that `sizes` describes
     sizes : of the network
+    learned : transform and season
     offset : float64 (H, K, Q), added to the quantiles in units of the window's scale (conformal calibration)
     """
 
-    def __init__(self, engine: Engine, sizes: PatchSizes, offset: Floats) -> None:
+    def __init__(self, engine: Engine, sizes: PatchSizes, learned: Learned, offset: Floats) -> None:
         self.engine, self.sizes, self.offset = engine, sizes, offset
+        self.season, self.transform = learned.season, learned.transform
 
     def __call__(self, batch: WindowBatch, floor: Floats) -> tuple[Floats, Floats]:
         """Forecast N windows; `floor` (N, K) as in ``normalise``.
@@ -57,13 +59,14 @@ class WindowDecoder:
         return point, quantiles
 
     def _decode(self, batch: WindowBatch, floor: Floats) -> tuple[Floats, Floats]:
-        level, scale = normalise(batch.target, floor)
+        level, scale = normalise(batch.target, floor, self.season)
         x = ((batch.target - level) / scale).astype(np.float32)
         normalised = sum(self._member(m, x, batch) for m in range(self.sizes.members)) / self.sizes.members
         # Rearrangement: sorting crossed quantiles never makes them worse (Chernozhukov, Fernández-Val & Galichon 2010).
         normalised = np.sort(normalised.astype(np.float64), axis=3)
-        point = level + scale * normalised.mean(axis=3)
-        return point, level[..., None] + scale[..., None] * np.sort(normalised + self.offset, axis=3)
+        level, scale = level[..., None], scale[..., None]
+        point = self.transform.invert(level + scale * normalised).mean(axis=3)
+        return point, self.transform.invert(level + scale * np.sort(normalised + self.offset, axis=3))
 
     def _member(self, member: int, x: npt.NDArray[np.float32], batch: WindowBatch) -> npt.NDArray[np.float32]:
         """One network of the ensemble on normalised windows x (N, L, K): float32 (N, H, K, Q)."""
@@ -83,6 +86,8 @@ class WindowDecoder:
 
         shape = (rows, sizes.ahead * sizes.patch, sizes.targets, sizes.quantiles)
         linear = (x.transpose(0, 2, 1) @ weights["ridge.weight"].T).transpose(0, 2, 1)
+        if sizes.future:
+            linear = linear + batch.future[:, : sizes.horizon] @ weights[f"effect_{member}.weight"].T
         return linear[..., None] + correction.reshape(shape)[:, : sizes.horizon]
 
 
@@ -296,6 +301,7 @@ class ForecastStream:
                 buffer[:length] = buffer[keep]
             self._end = length
         rows = slice(self._end, self._end + count)
+        target = self.learned.transform.apply(target)
         covariates = [self.learned.past.apply(past), self.learned.future.apply(future)]
         if self.learned.flag_missing:
             covariates.append(np.isnan(target).astype(np.float32))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Annotated
 
@@ -15,6 +15,7 @@ from carrousel.data.panel import Panel
 from carrousel.data.schema import Schema
 from carrousel.features.calendar import calendar
 from carrousel.features.scaler import Scaler
+from carrousel.features.transform import Transform
 from carrousel.features.window import Grid, prepare
 
 
@@ -29,6 +30,7 @@ class Learned:
     cycles : of the calendar
     ids : series with an embedding of their own, row 1 of the embedding onwards
     season : seasonal period in rows
+    transform : of the target
     flag_missing : missing targets are flagged to the network
     notes : what was inferred and mended, one sentence each
     seconds : training time
@@ -42,6 +44,7 @@ class Learned:
     cycles: tuple[str, ...]
     ids: tuple[str, ...]
     season: Annotated[int, Range(1)]
+    transform: Transform
     flag_missing: bool
     notes: tuple[str, ...] = ()
     seconds: Annotated[float, Range(0)] = 0.0
@@ -57,10 +60,14 @@ class Learned:
         known = {name: row for row, name in enumerate(self.ids, start=1)}
         return np.array([known.get(name, 0) for name in ids], np.int64)
 
+    def transformed(self, panel: Panel) -> Panel:
+        """The panel with its targets in the network's unit."""
+        return replace(panel, target=self.transform.apply(panel.target))
+
     def grid(self, panel: Panel) -> Grid:
         """A panel as the network reads it."""
         return prepare(
-            panel,
+            self.transformed(panel),
             past=self.past,
             future=self.future,
             static=self.static,

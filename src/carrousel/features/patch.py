@@ -90,4 +90,6 @@ class PatchSizes:
             stacks |= {f"encode_{m}": (f"past_{m}", f"lstm_{m}"), f"decode_{m}": (f"lstm_{m}", f"head_{m}")}
             if self.future_width:
                 layers.append(Linear(name=f"future_{m}", input_size=self.future_width, output_size=d, bias=False))
+            if self.future:
+                layers.append(Linear(name=f"effect_{m}", input_size=self.future, output_size=self.targets, bias=False))
         return Architecture(layers=tuple(layers), stacks=stacks)

@@ -154,15 +154,17 @@ def offsets(look_back: int, horizon: int, patch: int) -> npt.NDArray[np.int64]:
     return np.arange(-look_back, -(-horizon // patch) * patch)
 
 
-def normalise(target: Array, floor: Array) -> tuple[Array, Array]:
-    """Level and scale that a window is seen relative to: its last value, and its standard deviation.
+def normalise(target: Array, floor: Array, season: int) -> tuple[Array, Array]:
+    """Level and scale that a window is seen relative to: its last value, and its mean absolute seasonal difference.
 
-    A shift or a rescaling of the series shifts or rescales the forecast and changes nothing else.
+    A shift or a rescaling of the series shifts or rescales the forecast and changes nothing else. The scale is the
+    error of the seasonal naive forecast within the window, so a strong regular season does not make it large.
 
     Parameters
     ----------
     target : float64 (N, L, K)
-    floor : float64 (N, K), what the scale of a nearly constant window is raised to
+    floor : float64 (N, K), what the scale of a window without change is raised to
+    season : period in rows; a window that is no longer than it is measured by its step-to-step differences
 
     Returns
     -------
@@ -170,11 +172,14 @@ def normalise(target: Array, floor: Array) -> tuple[Array, Array]:
 
     References
     ----------
-    Last value: Zeng et al. 2023 (NLinear); scale: Kim et al. 2022 (RevIN), without the learned part.
+    Last value: Zeng et al. 2023 (NLinear); scale: the denominator of Hyndman & Koehler's 2006 scaled error (§3).
     """
-    centred = target - target.mean(1, keepdims=True)
-    deviation = (centred * centred).mean(1, keepdims=True) ** 0.5
-    return target[:, -1:], deviation.clip(min=floor[:, None])
+    floor = floor[:, None]
+    lag = season if season < target.shape[1] else 1
+    if lag == target.shape[1]:
+        return target[:, -1:], floor
+    change = abs(target[:, lag:] - target[:, :-lag]).mean(1, keepdims=True)
+    return target[:, -1:], change.clip(min=floor)
 
 
 def scale_floor(panel: Panel) -> npt.NDArray[np.float64]:

@@ -14,7 +14,7 @@ class PatchLSTM(nn.Module):
 
     s   = LSTM(relu(W_p·patch_1), ..., relu(W_p·patch_n))              the past, patch by patch
     y_m = LSTM(W_f·known_m + position_m + series; s)                   each patch ahead, one step from the same state s
-    ŷ   = ridge·x + W_o·dropout(y)                                     for every quantile
+    ŷ   = ridge·x + B·known + W_o·dropout(y)                           for every quantile
 
     The horizon costs one step instead of a roll-out, and no error is fed back.
 
@@ -31,6 +31,7 @@ class PatchLSTM(nn.Module):
         self.past = nn.Linear(sizes.past_width, d)
         self.lstm = LSTM(d, d, sizes.num_layers, batch_first=True, dropout=dropout if sizes.num_layers > 1 else 0.0)
         self.future = nn.Linear(sizes.future_width, d, bias=False) if sizes.future_width else None
+        self.effect = nn.Linear(sizes.future, sizes.targets, bias=False) if sizes.future else None
         self.position = nn.Embedding(sizes.ahead, d)
         self.series = nn.Embedding(sizes.series + 1, d)
         self.dropout = nn.Dropout(dropout)
@@ -41,6 +42,8 @@ class PatchLSTM(nn.Module):
                 embedding.weight.mul_(0.1)
             self.head.weight.mul_(0.1)  # training starts from the linear forecast
             self.head.bias.zero_()
+            if self.effect is not None:
+                self.effect.weight.zero_()
 
     def start_from(self, ridge: Tensor, spread: Tensor) -> None:
         """Start from the linear forecast: its weight (H, L), and each quantile's distance from it (Q,)."""
@@ -76,4 +79,6 @@ class PatchLSTM(nn.Module):
 
         correction = self.head(self.dropout(step)).reshape(rows, -1, sizes.targets, sizes.quantiles)
         linear = self.ridge(target.transpose(1, 2)).transpose(1, 2)
+        if self.effect is not None:
+            linear = linear + self.effect(future[:, : sizes.horizon])
         return linear.unsqueeze(3) + correction[:, : sizes.horizon]

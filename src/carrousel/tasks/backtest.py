@@ -84,9 +84,7 @@ def target_ids(panel: Panel, series: Index, *, joint: bool) -> npt.NDArray[Any]:
     if not joint:
         return names
     targets = np.array(panel.target_names, dtype=object)[None]
-    return (
-        np.broadcast_to(targets, (len(series), targets.shape[1])) if len(panel) == 1 else names + "/" + targets
-    )
+    return np.broadcast_to(targets, (len(series), targets.shape[1])) if len(panel) == 1 else names + "/" + targets
 
 
 def rolling_origins(lengths: Index, *, horizon: int, windows: int, step: int, least: int = 1) -> tuple[Index, Index]:

@@ -46,7 +46,7 @@ def forecast_card(fitted: FittedForecaster, settings: dict[str, Any], backtest: 
     lines = [
         "---", "library_name: carrousel", "pipeline_tag: time-series-forecasting", "---", "",
         "# Forecaster", "",
-        f"Forecasts {sizes.horizon} rows ({fitted.frequency.describe()}) from the last {sizes.look_back}, with bands of "
+        f"Forecasts {sizes.horizon} rows ({fitted.frequency.describe()}) from the last {sizes.look_back}, bands of "
         + " and ".join(f"{level:g}%" for level in fitted.levels) + ".", "",
         "```python", "import carrousel", "",
         'model = carrousel.load("path/to/this/folder")', "model.predict()", "```", "",

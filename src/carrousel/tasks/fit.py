@@ -61,8 +61,11 @@ class Windows:
     unit : float64 (S, K), the unit in which a series' errors are compared with the other series'
     """
 
-    def __init__(self, grid: Grid, origins: Tensor, floor: Tensor, unit: Tensor, sizes: PatchSizes) -> None:
+    def __init__(
+        self, grid: Grid, origins: Tensor, floor: Tensor, unit: Tensor, sizes: PatchSizes, season: int
+    ) -> None:
         self.grid, self.origins, self.floor, self.unit, self.sizes = grid, origins, floor, unit, sizes
+        self.season = season
         steps = offsets(sizes.look_back, sizes.horizon, sizes.patch)
         self.steps = torch.as_tensor(steps, device=origins.device)
 
@@ -73,7 +76,7 @@ class Windows:
         origin = self.origins[index]
         batch, ahead = cut(self.grid, origin, self.steps, horizon=self.sizes.horizon, patch=self.sizes.patch)
         owner = self.grid.owner[origin]
-        level, scale = normalise(batch.target, self.floor[owner])
+        level, scale = normalise(batch.target, self.floor[owner], self.season)
         return Example(
             inputs=batch._replace(target=((batch.target - level) / scale).float()),
             truth=((self.grid.truth[ahead] - level) / scale).float(),
@@ -112,7 +115,7 @@ def fit_forecaster(
     panel = parts.panel
     if start is None:
         ridge, learned, sizes = learn(parts, schema, settings, notes)
-        floor = scale_floor(training_part(parts))
+        floor = scale_floor(learned.transformed(training_part(parts)))
     else:
         learned, sizes, floor = start.learned, start.sizes, start.floor
         ridge = np.asarray(start.weights["ridge.weight"], np.float64)
@@ -137,9 +140,10 @@ def fit_forecaster(
         train_origins=train_origins,
         validation_origins=validation_origins,
         floor=fitted.floors(panel),
-        unit=unit_scale(parts),
+        unit=unit_scale(parts, learned.transform),
         ridge=ridge,
         sizes=sizes,
+        season=learned.season,
         quantiles=quantiles_of(settings.levels),
         dropout=settings.dropout,
         settings=TrainingSettings(
@@ -178,8 +182,9 @@ def calibrate(fitted: FittedForecaster, parts: Split, origins: Index) -> tuple[F
     point, values = fitted.forecast(panel, series, inside)
     y = truth(panel, series, inside, horizon)
     level, scale = fitted.normaliser(panel, series, inside)
-    relative = (values - level[..., None]) / scale[..., None]
-    offset = conformal_offset((y - level) / scale, relative, fitted.quantiles)
+    transform = fitted.learned.transform
+    relative = (transform.apply(values) - level[..., None]) / scale[..., None]
+    offset = conformal_offset((transform.apply(y) - level) / scale, relative, fitted.quantiles)
     back = panel.starts[series][:, None] + np.maximum(inside - season, 0)[:, None] + np.arange(horizon) % season
     seasonal = carry_forward(panel.target, panel.starts)[back]
     return offset, {"mae": mae(y, point), "mae of the seasonal naive": mae(y, seasonal)}
@@ -208,6 +213,7 @@ def fit_members(
     unit: npt.NDArray[np.float64],
     ridge: npt.NDArray[np.float64],
     sizes: PatchSizes,
+    season: int,
     quantiles: Sequence[float],
     dropout: float,
     settings: TrainingSettings,
@@ -231,9 +237,9 @@ def fit_members(
     tensors = grid.map(lambda array: torch.as_tensor(array, device=place))
     on_device = [torch.as_tensor(array, device=place) for array in (floor, unit)]
     levels = torch.tensor(quantiles, dtype=torch.float32, device=place)
-    batches = Windows(tensors, torch.as_tensor(train_origins, device=place), *on_device, sizes)
+    batches = Windows(tensors, torch.as_tensor(train_origins, device=place), *on_device, sizes, season)
     some = validation_origins[_evenly(len(validation_origins), VALIDATION_WINDOWS)]
-    held_out = Windows(tensors, torch.as_tensor(some, device=place), *on_device, sizes)
+    held_out = Windows(tensors, torch.as_tensor(some, device=place), *on_device, sizes, season)
 
     def loss(model: nn.Module, example: Example) -> Tensor:
         return pinball_loss(model(*example.inputs), example.truth, levels, example.weight)

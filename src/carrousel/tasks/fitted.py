@@ -67,12 +67,12 @@ class FittedForecaster:
 
     @cached_property
     def decoder(self) -> WindowDecoder:
-        return WindowDecoder(self.engine, self.sizes, self.offset)
+        return WindowDecoder(self.engine, self.sizes, self.learned, self.offset)
 
     def floors(self, panel: Panel) -> Floats:
         """Least window scale of each series of a panel: learned, or its own where it was not there in training."""
         series = self.learned.series_of(panel.ids)
-        own = scale_floor(panel)
+        own = scale_floor(self.learned.transformed(panel))
         return np.where(series[:, None] > 0, self.floor[np.maximum(series - 1, 0)], own)
 
     def forecast(
@@ -110,12 +110,15 @@ class FittedForecaster:
         return np.concatenate(points), np.concatenate(values)
 
     def normaliser(self, panel: Panel, series: Index, origins: Index) -> tuple[Floats, Floats]:
-        """Level and scale, (N, 1, K), of the windows before some origins, arguments as in ``forecast``."""
-        filled = carry_forward(panel.target, panel.starts)
+        """Level and scale, (N, 1, K) in the network's unit, of the windows before some origins; see ``forecast``."""
+        filled = carry_forward(self.learned.transform.apply(panel.target), panel.starts)
         first = panel.starts[series][:, None]
         rows = np.maximum(first + origins[:, None] + np.arange(-self.sizes.look_back, 0), first)
         floor = self.floors(panel)[series]
-        parts = [normalise(filled[part], low) for part, low in zip(_blocks(rows), _blocks(floor), strict=True)]
+        parts = [
+            normalise(filled[part], low, self.learned.season)
+            for part, low in zip(_blocks(rows), _blocks(floor), strict=True)
+        ]
         return np.concatenate([level for level, _ in parts]), np.concatenate([scale for _, scale in parts])
 
     def _check_ahead(self, panel: Panel, rows: Index) -> None:

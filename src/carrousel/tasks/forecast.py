@@ -22,7 +22,7 @@ from carrousel.tasks.backtest import Backtest, mase_scales, rolling_origins, tar
 from carrousel.tasks.baseline import baselines as run_baselines
 from carrousel.tasks.card import forecast_card
 from carrousel.tasks.fitted import FittedForecaster, extend
-from carrousel.tasks.plan import Split, split
+from carrousel.tasks.plan import Split, append, split
 from carrousel.tasks.setting import ForecastSettings
 
 if TYPE_CHECKING:
@@ -169,10 +169,10 @@ class Forecaster:
                 f"got {', '.join(more.ids[:3])}; fit a new Forecaster for other series"
             )
         context = fitted.context.take([(s, 0, int(fitted.context.lengths[s])) for s in known])
-        joined = split(context, 1, more, fitted.frequency)
-        if (joined.panel.lengths == context.lengths).all():
+        joined, before = append(context, more, fitted.frequency)
+        if (joined.lengths == before).all():
             raise HistoryError("fit: continue_=True expected rows later than those trained on, got none")
-        return joined.panel
+        return joined
 
     def predict(self, frame: Frame | None = None, *, future: Frame | None = None) -> Frame:
         """Forecast the rows after a table's last ones.

@@ -17,6 +17,7 @@ from carrousel.features.learned import Learned
 from carrousel.features.patch import PatchSizes
 from carrousel.features.ridge import Ridge, fit_ridge
 from carrousel.features.scaler import NOISE, Scaler, moments
+from carrousel.features.transform import Transform
 from carrousel.features.window import carry_forward
 from carrousel.stream import quantiles_of
 from carrousel.tasks.setting import ForecastSettings
@@ -65,7 +66,7 @@ def split(panel: Panel, horizon: int, validation: float | Panel, frequency: Freq
     HistoryError : no series long enough to train on and to validate on
     """
     if isinstance(validation, Panel):
-        panel, fit_rows = _append(panel, validation, frequency)
+        panel, fit_rows = append(panel, validation, frequency)
     else:
         held = np.maximum(np.ceil(panel.lengths * validation).astype(np.int64), horizon)
         fit_rows = panel.lengths - held
@@ -79,8 +80,8 @@ def split(panel: Panel, horizon: int, validation: float | Panel, frequency: Freq
     return result
 
 
-def _append(panel: Panel, later: Panel, frequency: Frequency) -> tuple[Panel, Index]:
-    """The rows of `later` that follow each series of `panel`, put behind it on one grid."""
+def append(panel: Panel, later: Panel, frequency: Frequency) -> tuple[Panel, Index]:
+    """The rows of `later` that follow each series of `panel`, put behind it on one grid; and its lengths before."""
     known = {name: s for s, name in enumerate(later.ids)}
     parts: dict[str, list[npt.NDArray[np.generic]]] = {name: [] for name in ("ds", "target", "past", "future")}
     lengths: list[int] = []
@@ -123,23 +124,38 @@ def look_backs(season: int, patch: int, horizon: int, rows: int) -> list[int]:
     return fitting or candidates[:1]
 
 
-def fit_linear(split: Split, candidates: list[int], patch: int) -> Ridge:
-    """The linear path, of the look-back and penalty that do best on the validation windows.
+def choose_linear(
+    split: Split, candidates: list[int], patch: int, transforms: list[Transform]
+) -> tuple[Ridge, Transform]:
+    """The linear path, of the look-back, penalty and transform that do best on the validation windows.
 
-    It stands in for the network when the look-back is chosen: it is solved in closed form, so all can be tried.
+    It stands in for the network in these choices: it is solved in closed form, so all can be tried.
 
     Raises
     ------
     HistoryError : not one complete training window
     """
-    filled = carry_forward(split.panel.target, split.panel.starts)
     longest = max(candidates)
-    return fit_ridge(
-        Blocks(split, filled, split.train_origins(longest, patch), longest),
-        validation=Blocks(split, filled, split.validation_origins(longest, patch), longest),
-        lookbacks=candidates,
-        refit=False,
-    )
+    origins = [split.train_origins(longest, patch), split.validation_origins(longest, patch)]
+    choices: list[tuple[float, Ridge, Transform]] = []
+    for transform in transforms:
+        filled = carry_forward(transform.apply(split.panel.target), split.panel.starts)
+        train, later = (Blocks(split, filled, transform, rows, longest) for rows in origins)
+        ridge = fit_ridge(train, validation=later, lookbacks=candidates, refit=False)
+        choices.append((_error(split, ridge, later) if len(transforms) > 1 else 0.0, ridge, transform))
+    _, ridge, transform = min(choices, key=lambda choice: choice[0])
+    return ridge, transform
+
+
+def _error(split: Split, ridge: Ridge, blocks: Blocks) -> float:
+    """Mean absolute error in units of each series' training part, whatever the transform."""
+    unit = unit_scale(split, Transform())
+    total, count = 0.0, 0
+    for owner, k, x, y in blocks.windows():
+        forecast = blocks.transform.invert(ridge.predict(x[:, -ridge.weight.shape[1] :]))
+        error = np.abs(forecast - blocks.transform.invert(y)) / unit[owner, k][:, None]
+        total, count = total + float(np.nansum(error)), count + int(np.isfinite(error).sum())
+    return total / max(count, 1)
 
 
 @dataclass(frozen=True)
@@ -148,28 +164,31 @@ class Blocks:
 
     split: Split
     filled: Floats
+    transform: Transform
     origins: Index
     look_back: int
 
     def __iter__(self) -> Iterator[tuple[Floats, Floats]]:
-        for k in range(self.filled.shape[1]):
-            for first in range(0, len(self.origins), BLOCK):
-                yield windows_at(self.split, self.filled, self.origins[first : first + BLOCK], self.look_back, k)
+        return ((x, y) for _, _, x, y in self.windows())
+
+    def windows(self) -> Iterator[tuple[Index, int, Floats, Floats]]:
+        """Series (n,), target, look-back windows (n, L) with gaps filled, and what followed (n, H), gaps NaN."""
+        panel = self.split.panel
+        truth = self.transform.apply(panel.target)
+        for first in range(0, len(self.origins), BLOCK):
+            rows = self.origins[first : first + BLOCK]
+            owner = np.searchsorted(panel.starts, rows, side="right") - 1
+            behind = np.maximum(rows[:, None] + np.arange(-self.look_back, 0), panel.starts[owner][:, None])
+            ahead = rows[:, None] + np.arange(self.split.horizon)
+            for k in range(panel.target.shape[1]):
+                yield owner, k, self.filled[behind, k], truth[ahead, k]
 
 
-def windows_at(split: Split, filled: Floats, origins: Index, look_back: int, k: int) -> tuple[Floats, Floats]:
-    """Look-back windows x (n, L), gaps filled, and what followed y (n, H), gaps NaN, of one target."""
-    owner = np.searchsorted(split.panel.starts, origins, side="right") - 1
-    behind = np.maximum(origins[:, None] + np.arange(-look_back, 0), split.panel.starts[owner][:, None])
-    ahead = origins[:, None] + np.arange(split.horizon)
-    return filled[behind, k], split.panel.target[ahead, k]
-
-
-def unit_scale(split: Split) -> Floats:
+def unit_scale(split: Split, transform: Transform) -> Floats:
     """Standard deviation of each series' training part, (S, K), 1 where it is constant: the unit of its errors."""
     unit = np.ones((len(split.panel), split.panel.target.shape[1]))
     for s, rows in enumerate(split.fit_rows):
-        mean, deviation = moments(split.panel.target[split.panel.rows(s)][:rows])
+        mean, deviation = moments(transform.apply(split.panel.target[split.panel.rows(s)][:rows]))
         unit[s] = np.where(deviation > NOISE * np.abs(mean), deviation, 1.0)
     return unit
 
@@ -191,10 +210,23 @@ def learn(
             raise SettingError(
                 f"look_back: expected a multiple of patch={patch}, got {s.look_back}; {nearest} is the nearest one"
             )
-    ridge = fit_linear(parts, candidates, patch)
+    transforms = [Transform()]
+    logarithm = Transform.log(train.target)
+    if logarithm is not None and s.transform != "identity":
+        transforms.append(logarithm)
+    if s.transform == "log":
+        if logarithm is None:
+            raise SettingError(
+                f"transform: expected 'identity' for a target of {np.nanmin(train.target):g}, got 'log', which needs "
+                "values above 0"
+            )
+        transforms = [logarithm]
+    ridge, transform = choose_linear(parts, candidates, patch, transforms)
     look_back = ridge.weight.shape[1]
     if s.look_back is None:
         notes.append(f"look-back: {look_back} rows, best of {', '.join(map(str, candidates))} on the validation part")
+    if len(transforms) > 1:
+        notes.append(f"transform: {transform.kind}, the better of identity and log on the validation part")
     learned = Learned(
         schema=schema.to_dict(),
         past=Scaler.fit(train.past),
@@ -203,6 +235,7 @@ def learn(
         cycles=cycles(schema.grid, int(parts.fit_rows.max())),
         ids=panel.ids,
         season=season,
+        transform=transform,
         flag_missing=bool(np.isnan(train.target).any()),
     )
     sizes = PatchSizes(

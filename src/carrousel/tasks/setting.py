@@ -7,6 +7,7 @@ from typing import Annotated
 
 from carrousel.config import Range, check
 from carrousel.errors import SettingError
+from carrousel.features.transform import Kind
 
 Percent = Annotated[float, Range(above=0, below=100)]
 Size = Annotated[int, Range(1)]
@@ -23,6 +24,7 @@ class ForecastSettings:
     id, time : columns of the series' names and of the time stamps
     frequency : such as "h", "30min", "D", "MS"; inferred from the stamps by default
     season : seasonal period in rows; by default that of the frequency
+    transform : "identity" or "log" of the target; by default the better one on the validation part
     joint : forecast all targets of a wide table together, each seeing the others, instead of one by one
     levels : central bands, in per cent
     look_back : rows that a forecast sees; by default chosen on the validation part
@@ -43,6 +45,7 @@ class ForecastSettings:
     time: str | None = None
     frequency: str | None = None
     season: Size | None = None
+    transform: Kind | None = None
     joint: bool = False
     levels: tuple[Percent, ...] = (50.0, 90.0)
     look_back: Size | None = None
