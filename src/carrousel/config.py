@@ -118,12 +118,12 @@ class _Reader:
         raise self.error(": ".join(part for part in (self.where, path, problem) if part))
 
     def build(self, cls: type[T], value: Any, path: str) -> T:
+        fields = {field.name: field for field in dataclasses.fields(cls)}  # pyright: ignore[reportArgumentType]
         if isinstance(value, cls):
-            return value
+            value = {name: getattr(value, name) for name in fields}
         if not isinstance(value, Mapping):
             self.refuse(cls, value, path)
         hints = _hints(cls)
-        fields = {field.name: field for field in dataclasses.fields(cls)}  # pyright: ignore[reportArgumentType]
         for key in value:
             if key not in fields:
                 self.fail(path, f"unknown key {key!r}; {nearest(str(key), fields)}")
