@@ -16,13 +16,13 @@ import pkgutil
 import sys
 import traceback
 from collections.abc import Sequence
-from importlib.metadata import version
 from types import ModuleType
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+import carrousel
 from carrousel.errors import CarrouselError
 
 ORDER = ("train", "predict", "evaluate", "stream", "demo", "data")
@@ -94,7 +94,7 @@ def application() -> typer.Typer:
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        print(f"carrousel {version('carrousel')}")
+        print(f"carrousel {carrousel.__version__}")
         raise typer.Exit
 
 

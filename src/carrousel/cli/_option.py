@@ -24,7 +24,7 @@ def words(values: Iterable[str] | None, option: str) -> tuple[str, ...]:
     """Column names given one by one or with commas between them; double quotes keep a comma inside a name."""
     found: list[str] = []
     for value in values or ():
-        found += next(csv.reader([value], skipinitialspace=True), [""])
+        found += next(csv.reader([value], skipinitialspace=True)) or [""]
     if "" in (stripped := [word.strip() for word in found]):
         raise SettingError(f"{option}: expected column names with commas between them, got {list(values or ())}")
     return tuple(stripped)

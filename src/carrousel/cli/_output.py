@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # The scores worth a column on a terminal, best known ones first; the report and --json have all of them.
 SCORES = {"mae": "MAE", "rmse": "RMSE", "mase": "MASE", "smape": "sMAPE %", "crps": "CRPS"}
-WIDTH = 160  # columns of text where nobody's terminal is asked
+WIDTH = 1000  # columns of text where there is no terminal to ask: lines are not to be broken
 ROWS = 48  # of a table on the terminal
 
 
@@ -177,4 +177,5 @@ def _table(header: Sequence[str], *, right: bool = True) -> Any:
 
 
 def _number(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:,.4g}" if abs(value) < 1e6 else f"{value:.4g}"
+    """Four digits."""
+    return "–" if math.isnan(value) else f"{value:#,.4g}".rstrip(".") if abs(value) < 1e6 else f"{value:.4g}"

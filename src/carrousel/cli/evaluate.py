@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from carrousel.cli._option import Data, Run, model, table
-from carrousel.cli._output import print_scores, show_notes
+from carrousel.cli._output import print_scores, remark, show_notes
 
 EXAMPLES = (
     "carrousel evaluate runs/weather weather --windows 20",
@@ -46,7 +46,10 @@ def command(
     else:
         print_scores(scores)
     if report is not None:
-        raise NotImplementedError
+        from carrousel.report import write_report
+
+        write_report(report, forecaster=forecaster, backtest=backtest, title=f"Forecasts of {data}", artifact=run)
+        remark(f"wrote {report}")
 
 
 def _plain(scores: Any) -> dict[str, Any]:

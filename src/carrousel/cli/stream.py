@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -30,11 +30,11 @@ def command(
     """Read rows from stdin and answer each at once with one line of JSON: the forecast after that row.
 
     Rows are JSON objects, one a line, or CSV below a header; several series may be mixed. A JSON row may carry
-    "future": a list of rows ahead with the covariates that are known. A row that cannot be used is named on stderr
-    with its line number.
+    "future": a list of rows ahead, with their time stamps and the covariates that are known. A row that cannot be used
+    is named on stderr with its line number. A new series is answered without a forecast ("ds" is empty) until it has
+    rows enough.
     """
     forecaster = model(run)
-    schema = forecaster.schema
     streams: dict[str, Any] = {}
     reader = Reader()
     for number, line in enumerate(sys.stdin.buffer, start=1):
@@ -42,17 +42,42 @@ def command(
             row = reader.read(line)
             if row is None:
                 continue
-            future = row.pop("future", None) if isinstance(row.get("future"), list) else None
-            name = id if id is not None else schema.read_row(row).id
-            if name not in streams:
-                streams[name] = forecaster.stream(name)
-            forecast = streams[name].update(row, future=future)
+            ahead = _pop_future(row)
+            answers: list[str] = []
+            for name in (id,) if id is not None else _ids(forecaster.schema, row):
+                if name not in streams:
+                    streams[name] = forecaster.stream(name)
+                answers.append(_answer(streams[name], row, ahead))
         except CarrouselError as error:
             print(f"error: line {number}: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
             if not skip_bad:
                 raise typer.Exit(2) from None
             continue
-        print(json.dumps(forecast.to_dict(), allow_nan=False), flush=True)
+        print(*answers, sep="\n", flush=True)
+
+
+def _answer(stream: Any, row: Mapping[str, Any], ahead: Sequence[Mapping[str, Any]]) -> str:
+    forecast = stream.update(row, future=ahead)
+    if forecast is None:
+        return json.dumps({"unique_id": stream.unique_id, "cutoff": str(stream.cutoff), "ds": []})
+    return json.dumps(forecast.to_dict(), allow_nan=False)
+
+
+def _pop_future(row: dict[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """The rows ahead that a row carries; a single value is a column of that name."""
+    if not isinstance(row.get("future"), list):
+        return ()
+    ahead = row.pop("future")
+    if wrong := [later for later in ahead if not isinstance(later, Mapping)]:
+        raise DataError(f"future: expected JSON objects, one a row ahead, got {str(wrong[0])[:40]!r}")
+    return ahead
+
+
+def _ids(schema: Any, row: Mapping[str, Any]) -> Sequence[str]:
+    """The series that a row belongs to; a row of a wide table has a value for each of them."""
+    if schema.layout == "wide" and not schema.joint and len(schema.target) > 1:
+        return schema.target
+    return (schema.read_row(row).id,)
 
 
 class Reader:
@@ -88,7 +113,7 @@ class Reader:
         cells = self._cells(text)
         if len(cells) != len(self._header):
             raise DataError(f"expected {len(self._header)} cells as in the header, got {len(cells)}")
-        return {name: cell for name, cell in zip(self._header, cells, strict=True) if cell.strip()}
+        return {name: cell if cell.strip() else None for name, cell in zip(self._header, cells, strict=True)}
 
     def _cells(self, text: str) -> list[str]:
         try:

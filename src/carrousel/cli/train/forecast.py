@@ -43,6 +43,7 @@ def command(
     ensemble: Annotated[int, typer.Option(metavar="N", help="Networks to train and average.")] = 1,
     joint: Annotated[bool, typer.Option("--joint", help="Forecast several targets together, as one vector.")] = False,
     minutes: Annotated[float | None, typer.Option(metavar="M", help="Time budget of the training.")] = None,
+    max_steps: Annotated[int | None, typer.Option(metavar="N", help="Most steps of the training.")] = None,
     seed: Annotated[int, typer.Option(metavar="S", help="The same seed gives the same model.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a killed training stood.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model or training that is in RUN.")] = False,
@@ -53,7 +54,6 @@ def command(
     Columns are given with commas between them, or by repeating the option; those that are not named are found by their
     usual names. The last part of the data is held out for choosing and scoring the model.
     """
-    require("torch", extra="train", purpose="train")
     show_notes()
     training = output.with_name(f"{output.name}.training")
     _make_way(output, training, resume=resume, overwrite=overwrite)
@@ -63,7 +63,6 @@ def command(
     roles |= {role: value for role, value in {"id": id, "time": time, "frequency": frequency}.items() if value}
 
     from carrousel.tasks.forecast import Forecaster
-    from carrousel.training import Bar, lines
 
     forecaster = Forecaster(
         horizon=horizon,
@@ -74,8 +73,12 @@ def command(
         joint=joint,
         minutes=minutes,
         seed=seed,
+        **({} if max_steps is None else {"max_steps": max_steps}),
         **roles,
     )
+    require("torch", extra="train", purpose="train")
+    from carrousel.training import Bar, lines
+
     training.mkdir(parents=True, exist_ok=True)
     try:
         with Bar("training", console(stderr=True)) as bar:
