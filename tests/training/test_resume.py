@@ -18,9 +18,18 @@ from torch import nn
 
 from carrousel.errors import DivergedError, SettingError, ShapeError, VersionError, WeightsError
 from carrousel.training import History, silent, train
+from carrousel.training.loop import Validate
 
 
-def fit(model: nn.Module, run_dir: Path, *, resume: bool = False, windows: int = 300, **changes: object) -> History:
+def fit(
+    model: nn.Module,
+    run_dir: Path,
+    *,
+    resume: bool = False,
+    windows: int = 300,
+    validate: Validate = validate,
+    **changes: object,
+) -> History:
     return train(
         model,
         Windows(count=windows),
@@ -69,7 +78,7 @@ class Interrupted(Exception):
     """Ends a run from within, for what needs no process of its own."""
 
 
-def interrupt(run_dir: Path, at: int, **changes: object) -> None:
+def interrupt(run_dir: Path, at: int, *, validate: Validate = validate, **changes: object) -> None:
     done = 0
 
     def stopping(model: nn.Module, batch: object) -> torch.Tensor:
@@ -84,6 +93,21 @@ def interrupt(run_dir: Path, at: int, **changes: object) -> None:
             network(), Windows(), stopping, validate, settings(max_epochs=3, **changes),
             run_dir=run_dir, checkpoint_seconds=0.0, progress=silent,
         )  # fmt: skip
+
+
+def test_best_weights_and_patience_of_before_the_interruption_count_after_it(tmp_path: Path) -> None:
+    start = network().head.weight.detach()
+
+    def away(model: nn.Module) -> float:
+        return float((model.get_parameter("head.weight") - start).norm())
+
+    changes = {"validate": away, "validate_every": 4, "patience": 4}
+    interrupt(tmp_path / "resumed", at=14, **changes)
+    model, expected = network(), network()
+    history = fit(model, tmp_path / "resumed", resume=True, **changes)
+    assert (history.stopped, history.best_step, history.rows[-1].step) == ("patience", 4, 20)
+    fit(expected, tmp_path / "whole", **changes)
+    assert_same_bits(weights(model), weights(expected))
 
 
 def test_finished_run_resumes_to_its_end_without_a_step(tmp_path: Path) -> None:
@@ -183,8 +207,10 @@ def test_resuming_with_another_model_names_the_tensor(tmp_path: Path) -> None:
     with pytest.raises(ShapeError, match=r"lstm.weight_ih_l0: expected float32 \(32, 1\) .*, got float32 \(36, 1\)"):
         fit(other, tmp_path, resume=True)
     assert_same_bits(weights(other), before)
-    with pytest.raises(ShapeError, match=r"head.bias: expected float32 \(1,\) .*, got no such tensor"):
+    with pytest.raises(ShapeError, match=r"^weight: expected no such tensor .*, got float32 \(3, 3\)"):
         fit(nn.Linear(3, 3), tmp_path, resume=True)
+    with pytest.raises(ShapeError, match=r"head.bias: expected float32 \(1,\) .*, got no such tensor"):
+        fit(nn.ModuleDict({"lstm": nn.LSTM(1, 8)}), tmp_path, resume=True)
 
 
 def test_resume_needs_a_run_and_a_new_run_needs_an_empty_folder(tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ class TrainingState:
     def _check_model(self, saved: dict[str, Tensor], folder: Path) -> None:
         here = {name: _look(tensor) for name, tensor in self.model.state_dict().items()}
         there = {name: _look(tensor) for name, tensor in saved.items()}
-        for name in [*there, *here]:
+        for name in [*here, *sorted(there)]:
             if here.get(name) != there.get(name):
                 raise ShapeError(
                     f"{name}: expected {there.get(name, 'no such tensor')} as in the run in {folder}, got "
