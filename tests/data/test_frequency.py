@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from carrousel.data.frequency import Frequency
@@ -92,6 +92,7 @@ def test_unknown_alias_is_refused(alias: str | int) -> None:
         Frequency.parse(alias)
 
 
+@settings(deadline=None)
 @given(st.data(), st.sampled_from(["10s", "15min", "h", "D", "B", "W-SUN", "MS", "ME", "QS"]))
 def test_inferred_frequency_survives_the_loss_of_rows(data: st.DataObject, alias: str) -> None:
     ds = stamps(alias, 200)

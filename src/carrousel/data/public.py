@@ -230,7 +230,7 @@ def find(name: str) -> PublicSet:
     DataError : there is none
     """
     if name not in SETS:
-        raise DataError(f"public data set {name!r}: not known; {nearest(name, SETS)}")
+        raise DataError(f"public data set {name!r}: not known; {nearest(name.lower(), SETS)}")
     return SETS[name]
 
 
@@ -346,6 +346,8 @@ def _download(file: File, place: Path, progress: Progress | None) -> bytes:
                 if progress is not None:
                     progress(file.name, done, total)
     except (OSError, http.client.HTTPException) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
         reason = error.reason if isinstance(error, urllib.error.URLError) else str(error) or type(error).__name__
         raise DownloadError(
             f"{file.url}: could not be fetched ({reason}); fetch it on another machine and put it at {place}"

@@ -116,13 +116,20 @@ def _number(name: str, value: Any) -> float:
 def _stamp(schema: Schema, value: Any) -> np.datetime64 | int:
     name = schema.time
     if schema.grid.integer:
-        if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number)) or value != int(value):
+        try:
+            tick = int(value)
+        except (TypeError, ValueError, OverflowError):
+            tick = None
+        # int would make 4 of 4.5, and 1 of True.
+        if tick is None or isinstance(value, (bool, np.bool_)) or not (isinstance(value, str) or tick == value):
             raise TimeError(f"time column {name!r}: expected a whole number, got {value!r}")
-        return int(value)
+        return tick
     stamp: Any = parse_stamp(name, value.strip()) if isinstance(value, str) else value
     if isinstance(stamp, datetime) and stamp.tzinfo is not None:
         stamp = stamp.astimezone(UTC).replace(tzinfo=None)
-    exact = np.array([stamp if isinstance(stamp, (date, np.datetime64)) else "NaT"], "datetime64[us]")[0]
+    # pandas' NaT is a date too, and unequal to itself.
+    known = isinstance(stamp, (date, np.datetime64)) and stamp == stamp
+    exact = np.array([stamp if known else "NaT"], "datetime64[us]")[0]
     if np.isnat(exact):
         raise TimeError(f"time column {name!r}: expected a date, got {value!r}")
     seconds = exact.astype("datetime64[s]")
