@@ -115,16 +115,14 @@ class LSTMKernel:
         return {name: np.zeros((steps, len(self.cells), size, batch), np.float32) for name, size in sizes.items()}
 
     def run(self, x: Floats, memory: Memory, spans: list[Span], record: Record | None) -> Floats:
-        """x (L, E, N) -> (L, directions·P, N), zero for dead rows; `memory` goes on to where each row ends.
+        """x (L, E, N) -> (L, directions·P, N), without meaning for dead rows; `memory` goes on to where each row ends.
 
         `record` has zeros (L, D, H or P, N) under i, f, g, o, c, h, which are filled in.
         """
         length, _, batch = x.shape
         directions, size = self.layer.directions, self.layer.output_size
-        # Where rows have ended nothing is written: what stays there has to be zero.
-        blank = np.empty if spans == [Span(0, length, batch)] else np.zeros
         for first in range(0, len(self.cells), directions):
-            y = blank((length, directions * size, batch), np.float32)
+            y = np.empty((length, directions * size, batch), np.float32)
             for d in range(first, first + directions):
                 part = y[:, (d - first) * size : (d - first + 1) * size]
                 log = {} if record is None else {name: array[:, d] for name, array in record.items()}
