@@ -31,7 +31,7 @@ def test_selected_rows_go_on_as_they_would_have_in_the_batch() -> None:
     layer, state = after_some_steps()
     x = torch.randn(L, N, E, dtype=torch.float64)
     y, _ = layer(x, state)
-    rows = [3, 0, 3]
+    rows = [3, 0, 3, 1]
     chosen, _ = layer(x[:, rows], state.select(rows))
     torch.testing.assert_close(chosen, y[:, rows], rtol=0, atol=1e-14)
     assert_same_bits(state.select(torch.tensor([1])).c, state.c[:, 1:2])
