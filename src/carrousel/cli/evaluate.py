@@ -12,10 +12,7 @@ import typer
 from carrousel.cli._option import Data, Run, model, table
 from carrousel.cli._output import print_scores, remark, show_notes
 
-EXAMPLES = (
-    "carrousel evaluate runs/weather weather --windows 20",
-    "carrousel evaluate runs/weather weather --windows 20 --json",
-)
+EXAMPLES = ("carrousel evaluate runs/weather weather --windows 20 --report report.html",)
 
 
 def command(
