@@ -64,6 +64,12 @@ def test_type_of_a_column_comes_from_all_its_rows(installed: str | None, tmp_pat
     assert Table(read_table(tmp_path / "t.csv")).column("y").values[-1] == 0.5
 
 
+def test_line_of_a_very_wide_table_is_read(installed: str | None, tmp_path: Path) -> None:
+    columns = [f"{'series ' * 30}{i}" for i in range(5_000)]
+    (tmp_path / "t.csv").write_text(f"ds,{','.join(columns)}\n1,{','.join(['0.5'] * len(columns))}\n")
+    assert Table(read_table(tmp_path / "t.csv")).names == ("ds", *columns)
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".parquet"])
 @pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame, pa.table, dict])
 def test_table_that_is_written_is_read_again(tmp_path: Path, suffix: str, make: Any) -> None:
@@ -155,12 +161,12 @@ def test_truncated_parquet_is_refused(tmp_path: Path) -> None:
 
 def test_ragged_csv_is_refused(installed: str | None, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("a,b\n" + "1,2\n" * 30 + "1,2,3\n")
-    assert "expected a table of 2 columns" in refused(tmp_path / "t.csv").replace("expected 2", "expected a table of 2")
+    assert "expected a table of 2 columns parted by ','" in refused(tmp_path / "t.csv")
 
 
 def test_columns_of_one_name_are_refused(installed: str | None, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("a,b,a\n1,2,3\n")
-    with pytest.raises(ColumnError, match="got 'a' twice"):
+    with pytest.raises(ColumnError, match="got 'a' 2 times"):
         read_table(tmp_path / "t.csv")
 
 

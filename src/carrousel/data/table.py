@@ -7,6 +7,7 @@ import gzip
 import importlib.util
 import io
 import zlib
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from carrousel.config import nearest
-from carrousel.data.column import MISSING, parse_number
+from carrousel.data.column import parse_number
 from carrousel.data.file import write_whole
 from carrousel.data.frame import Frame, new_frame
 from carrousel.errors import ColumnError, DataError, MissingExtraError, require
@@ -126,22 +127,22 @@ def _text(path: Path, content: bytes, zipped: bool) -> bytes:
 def _read_csv(path: Path, content: bytes) -> Frame:
     head = content[:65_536].decode(errors="ignore")
     delimiter = _delimiter(head)
-    header = next(row for row in csv.reader(io.StringIO(head), delimiter=delimiter) if row)
-    twice = [name for i, name in enumerate(header) if name in header[:i]]
-    if twice:
-        raise ColumnError(f"{path}: expected column names that differ, got {twice[0]!r} twice; rename one")
-    for backend, read in (("pyarrow", _csv_pyarrow), ("polars", _csv_polars), ("pandas", _csv_pandas)):
-        if importlib.util.find_spec(backend):
-            try:
-                return read(content, delimiter)
-            # Each reader has errors of its own, and all of them mean the same here.
-            except Exception as error:
-                reason = str(error).strip().splitlines()[0][:200]
-                raise DataError(
-                    f"{path}: expected a table of {len(header)} columns parted by {delimiter!r}, got {reason}; correct "
-                    "that line"
-                ) from error
-    return _csv_plain(path, content, delimiter)
+    lines = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", newline="")
+    header = next(row for row in csv.reader(lines, delimiter=delimiter) if row)
+    name, times = Counter(header).most_common(1)[0]
+    if times > 1:
+        raise ColumnError(f"{path}: expected column names that differ, got {name!r} {times} times; rename them")
+    readers = {"pyarrow": _csv_pyarrow, "polars": _csv_polars, "pandas": _csv_pandas}
+    read = next((readers[name] for name in readers if importlib.util.find_spec(name)), _csv_plain)
+    try:
+        return read(content, delimiter)
+    # Each reader has errors of its own, and all of them mean the same here.
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise DataError(
+            f"{path}: expected a table of {len(header)} columns parted by {delimiter!r}, got: {reason}; correct that "
+            "line"
+        ) from error
 
 
 def _delimiter(head: str) -> str:
@@ -149,16 +150,16 @@ def _delimiter(head: str) -> str:
     lines = [line for line in head.splitlines() if line.strip()][:20]
     lines = lines[:-1] if len(lines) > 2 else lines
     widths = {delimiter: {len(row) for row in csv.reader(lines, delimiter=delimiter)} for delimiter in _DELIMITERS}
-    even = [delimiter for delimiter in _DELIMITERS if len(widths[delimiter]) == 1]
+    even = [delimiter for delimiter in _DELIMITERS if len(widths[delimiter]) == 1 and max(widths[delimiter]) > 1]
     return max(even or _DELIMITERS, key=lambda delimiter: max(widths[delimiter]))
 
 
 def _csv_pyarrow(content: bytes, delimiter: str) -> Frame:
     from pyarrow import csv as arrow
 
-    # Types are inferred from the first block only, so there is one.
     return arrow.read_csv(
         io.BytesIO(content),
+        # A line, of a very wide table, may be longer than the reader's usual block.
         read_options=arrow.ReadOptions(block_size=min(len(content) + 1, 2**31 - 1)),
         parse_options=arrow.ParseOptions(delimiter=delimiter, newlines_in_values=True),
         convert_options=arrow.ConvertOptions(null_values=_NULLS),
@@ -179,25 +180,24 @@ def _csv_pandas(content: bytes, delimiter: str) -> Frame:
     return pandas.read_csv(io.BytesIO(content), sep=delimiter)
 
 
-def _csv_plain(path: Path, content: bytes, delimiter: str) -> dict[str, Any]:
+def _csv_plain(content: bytes, delimiter: str) -> dict[str, Any]:
     rows = [row for row in csv.reader(io.StringIO(content.decode()), delimiter=delimiter) if row]
     ragged = next((i for i, row in enumerate(rows) if len(row) != len(rows[0])), None)
     if ragged is not None:
-        raise DataError(
-            f"{path}: expected {len(rows[0])} columns parted by {delimiter!r}, got {len(rows[ragged])} in line "
-            f"{ragged + 1}; correct that line"
-        )
+        raise ValueError(f"{len(rows[ragged])} in line {ragged + 1}")
     columns = zip(*rows[1:], strict=True) if len(rows) > 1 else ((),) * len(rows[0])
     return {name: _typed(values) for name, values in zip(rows[0], columns, strict=True)}
 
 
 def _typed(texts: tuple[str, ...]) -> np.ndarray[Any, Any]:
     """Integers or numbers, if all texts are; else the texts."""
-    try:
-        return np.array(texts, np.str_).astype(np.int64) if texts else np.empty(0)
-    except (ValueError, OverflowError):
-        numbers = [np.nan if text.lower() in MISSING else parse_number(text) for text in texts]
-        return np.array(texts, object) if None in numbers else np.array(numbers, np.float64)
+    for dtype in (np.int64, np.float64):
+        try:
+            return np.array(texts, np.str_).astype(dtype)
+        except (ValueError, OverflowError):
+            continue
+    numbers = [parse_number(text) for text in texts]
+    return np.array(texts, object) if None in numbers else np.array(numbers, np.float64)
 
 
 def _read_parquet(path: Path, content: bytes) -> Frame:
