@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from agreement import FINITE_DIFFERENCE, FLOAT64, STEP, arrays, assert_agrees, assert_same_bits
 from safetensors.torch import load_file, save_file
 
 from carrousel.layers import LSTM, LSTMState, reference
 from carrousel.layers.dropout import draw
 from carrousel.layers.variant import Variant, VariantOptions
+from layers.agreement import FINITE_DIFFERENCE, FLOAT64, STEP, arrays, assert_agrees, assert_same_bits
 
 # What changes the equations, and what only changes the training forward. A new option fails the first test until it is
 # entered here.

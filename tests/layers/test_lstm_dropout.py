@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from agreement import FLOAT64, assert_agrees, assert_same_bits
 from torch.nn.functional import dropout
 
 from carrousel.layers import LSTM
 from carrousel.layers.dropout import Masks, draw
 from carrousel.layers.variant import Variant
+from layers.agreement import FLOAT64, assert_agrees, assert_same_bits
 
 L, N, E, H, P = 50, 40, 30, 20, 20
 REGULARISERS: list[dict[str, Any]] = [

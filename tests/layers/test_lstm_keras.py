@@ -10,9 +10,9 @@ import keras
 import numpy as np
 import pytest
 import torch
-from agreement import FLOAT32, FLOAT64, assert_agrees
 
 from carrousel.layers import LSTM
+from layers.agreement import FLOAT32, FLOAT64, assert_agrees
 
 # keras.Variable.numpy() has not followed NumPy 2's signature of __array__.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")

@@ -11,10 +11,10 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from agreement import FLOAT32, assert_agrees
 from onnx import TensorProto, helper
 
 from carrousel.layers import LSTM
+from layers.agreement import FLOAT32, assert_agrees
 
 Array = npt.NDArray[np.float32]
 

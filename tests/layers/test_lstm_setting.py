@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from agreement import FLOAT32, FLOAT64, assert_agrees, assert_same_bits
 
 from carrousel.errors import SettingError, ShapeError
 from carrousel.layers import LSTM, LSTMState
+from layers.agreement import FLOAT32, FLOAT64, assert_agrees, assert_same_bits
 
 H = 6
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from agreement import FLOAT64, assert_agrees, assert_same_bits
 from torch import nn
 
 from carrousel.layers import LSTM, LSTMState
+from layers.agreement import FLOAT64, assert_agrees, assert_same_bits
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from agreement import assert_same_bits
 from safetensors.numpy import load, save
 
 from carrousel.errors import ShapeError
 from carrousel.layers import LSTM, LSTMState
+from layers.agreement import assert_same_bits
 
 L, N, E, H = 4, 5, 2, 3
 

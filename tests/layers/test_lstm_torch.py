@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from agreement import FLOAT64, assert_agrees, assert_same_bits
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from carrousel.layers import LSTM
+from layers.agreement import FLOAT64, assert_agrees, assert_same_bits
 
 L, N, E, H = 6, 3, 2, 5
 LENGTHS = [4, 6, 1]
