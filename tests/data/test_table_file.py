@@ -60,7 +60,7 @@ def test_quoted_delimiters_and_line_ends_stay_in_their_cell(installed: str | Non
 
 
 def test_type_of_a_column_comes_from_all_its_rows(installed: str | None, tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_text("ds,y\n" + "".join(f"{i},{i}\n" for i in range(200_000)) + "200000,0.5\n")
+    (tmp_path / "t.csv").write_text("ds,y\n" + "".join(f"{i},{i}\n" for i in range(50_000)) + "50000,0.5\n")
     assert Table(read_table(tmp_path / "t.csv")).column("y").values[-1] == 0.5
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -56,10 +57,10 @@ class Schema:
         Frequency.parse(self.frequency)
         covariates = (*self.past, *self.future, *self.static)
         columns = [self.time, *([] if self.id is None else [self.id]), *self.target, *covariates]
-        twice = [name for i, name in enumerate(columns) if name in columns[:i]]
-        if twice:
+        name, parts = Counter(columns).most_common(1)[0]
+        if parts > 1:
             raise SettingError(
-                f"column {twice[0]!r}: expected one part (time, id, target, past, future, static), got two"
+                f"column {name!r}: expected one part (time, id, target, past, future, static), got {parts}"
             )
         if not self.target:
             raise SettingError("target: expected at least one column, got none")
