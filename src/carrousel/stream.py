@@ -16,8 +16,7 @@ from carrousel.errors import ColumnError, SettingError, TimeError
 from carrousel.features.calendar import calendar
 from carrousel.features.learned import Learned
 from carrousel.features.patch import PatchSizes
-from carrousel.features.scaler import NOISE, moments
-from carrousel.features.window import WindowBatch, carry_forward, normalise
+from carrousel.features.window import WindowBatch, carry_forward, normalise, spread, unit_of
 
 Floats = npt.NDArray[np.float64]
 INNER_QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
@@ -34,42 +33,55 @@ class WindowDecoder:
     ----------
     engine : with the architecture that `sizes` describes
     sizes : of the network
-    learned : transform and season
-    offset : float64 (H, K, Q), added to the quantiles in units of the window's scale (conformal calibration)
+    learned : the transform of the target
+    offset : float64 (S + 1, H, K, Q), row by row of the series embedding; what calibration adds to the quantiles, in
+        units of the window's spread
     """
 
     def __init__(self, engine: Engine, sizes: PatchSizes, learned: Learned, offset: Floats) -> None:
         self.engine, self.sizes, self.offset = engine, sizes, offset
-        self.season, self.transform = learned.season, learned.transform
+        self.transform = learned.transform
 
-    def __call__(self, batch: WindowBatch, floor: Floats) -> tuple[Floats, Floats]:
-        """Forecast N windows; `floor` (N, K) as in ``normalise``.
+    def __call__(self, batch: WindowBatch, unit: Floats) -> tuple[Floats, Floats]:
+        """Forecast N windows; `unit` (N, K) as in ``normalise``.
 
         Returns
         -------
-        point float64 (N, H, K), the mean over the levels, an estimate of the expected value; quantiles (N, H, K, Q),
-        ascending, calibrated
+        point float64 (N, H, K), the mean over the quantiles in the network's unit: the expected value, of the logarithm
+        where the target is transformed; quantiles (N, H, K, Q), ascending, calibrated
         """
         sizes, rows = self.sizes, len(batch.target)
         point = np.empty((rows, sizes.horizon, sizes.targets))
         quantiles = np.empty((*point.shape, sizes.quantiles))
         for a in range(0, rows, ROWS_AT_ONCE):
             some = slice(a, a + ROWS_AT_ONCE)
-            point[some], quantiles[some] = self._decode(WindowBatch(*(column[some] for column in batch)), floor[some])
+            point[some], quantiles[some] = self._decode(WindowBatch(*(column[some] for column in batch)), unit[some])
         return point, quantiles
 
-    def _decode(self, batch: WindowBatch, floor: Floats) -> tuple[Floats, Floats]:
-        level, scale = normalise(batch.target, floor, self.season)
-        x = ((batch.target - level) / scale).astype(np.float32)
-        normalised = sum(self._member(m, x, batch) for m in range(self.sizes.members)) / self.sizes.members
+    def _decode(self, batch: WindowBatch, unit: Floats) -> tuple[Floats, Floats]:
+        normalised, level = normalise(batch.target, unit)
+        x = normalised.astype(np.float32)
+        correction = np.mean([self._correction(m, x, batch) for m in range(self.sizes.members)], axis=0)
+        wide = spread(x)[..., None]  # (N, 1, K, 1)
+        centre = correction.mean(axis=3, keepdims=True)
+        normalised = self._linear(x, batch)[..., None] + centre + wide * (correction - centre)
         # Rearrangement: sorting crossed quantiles never makes them worse (Chernozhukov, Fernández-Val & Galichon 2010).
         normalised = np.sort(normalised.astype(np.float64), axis=3)
-        level, scale = level[..., None], scale[..., None]
-        point = self.transform.invert(level + scale * normalised).mean(axis=3)
-        return point, self.transform.invert(level + scale * np.sort(normalised + self.offset, axis=3))
+        scale = unit[:, None]
+        point = self.transform.invert(level + scale * normalised.mean(axis=3))
+        calibrated = np.sort(normalised + wide * self.offset[batch.series], axis=3)
+        return point, self.transform.invert(level[..., None] + scale[..., None] * calibrated)
 
-    def _member(self, member: int, x: npt.NDArray[np.float32], batch: WindowBatch) -> npt.NDArray[np.float32]:
-        """One network of the ensemble on normalised windows x (N, L, K): float32 (N, H, K, Q)."""
+    def _linear(self, x: npt.NDArray[np.float32], batch: WindowBatch) -> npt.NDArray[np.floating]:
+        """The linear path on normalised windows x (N, L, K): float32 (N, H, K)."""
+        sizes, weights = self.sizes, self.engine.weights
+        each = x.transpose(0, 2, 1) @ weights["maps.weight"].T  # (N, K, E·H)
+        each = each.reshape(len(x), sizes.targets, sizes.maps, sizes.horizon)
+        share = weights["mixture.weight"][batch.series].reshape(len(x), sizes.targets, 1, sizes.maps)
+        return (share @ each)[:, :, 0].transpose(0, 2, 1)
+
+    def _correction(self, member: int, x: npt.NDArray[np.float32], batch: WindowBatch) -> npt.NDArray[np.float32]:
+        """What one network of the ensemble adds to it: float32 (N, H, K, Q)."""
         sizes, weights, rows = self.sizes, self.engine.weights, len(x)
         patches = np.concatenate([x, batch.past], axis=2).reshape(rows, sizes.behind, -1)
         session = self.engine.session(rows)
@@ -85,10 +97,11 @@ class WindowDecoder:
         correction = fork.step(ahead.reshape(rows * sizes.ahead, -1), stack=f"decode_{member}")
 
         shape = (rows, sizes.ahead * sizes.patch, sizes.targets, sizes.quantiles)
-        linear = (x.transpose(0, 2, 1) @ weights["ridge.weight"].T).transpose(0, 2, 1)
+        correction = correction.reshape(shape)[:, : sizes.horizon]
         if sizes.future:
-            linear = linear + batch.future[:, : sizes.horizon] @ weights[f"effect_{member}.weight"].T
-        return linear[..., None] + correction.reshape(shape)[:, : sizes.horizon]
+            effect = batch.future[:, : sizes.horizon] @ weights[f"effect_{member}.weight"].T
+            correction = correction + effect[..., None]
+        return correction
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -152,7 +165,7 @@ class ForecastStream:
     decoder, learned, levels : of the trained model
     unique_id : name of the series
     context : rows to go on from, of which `rows` are this series'; none for a stream that starts cold
-    floor : float64 (K,) least scale of a window; None learns it from the rows as they come
+    unit : float64 (K,) of the series; None learns it from the rows as they come
     """
 
     def __init__(
@@ -164,12 +177,12 @@ class ForecastStream:
         unique_id: str,
         context: Panel,
         rows: slice,
-        floor: Floats | None,
+        unit: Floats | None,
     ) -> None:
         self.decoder, self.learned, self.levels, self.unique_id = decoder, learned, levels, unique_id
         self.quantiles = quantiles_of(levels)
         self._schema, self._frequency = learned.table, learned.table.grid
-        self._floor = floor
+        self._unit = unit
         sizes = decoder.sizes
         length = sizes.look_back
         # Twice the window: the rows move back once every L updates instead of at every one.
@@ -249,7 +262,7 @@ class ForecastStream:
         behind = np.maximum(np.arange(end - sizes.look_back, end), 0)
         window = slice(end - sizes.look_back, end) if end >= sizes.look_back else behind
         target = self._target[window]
-        floor = self._floor if self._floor is not None else np.maximum(moments(target)[1] / 20, NOISE)
+        unit = self._unit if self._unit is not None else unit_of(self._target[:end], self.learned.season)
         point, values = self.decoder(
             WindowBatch(
                 target=target[None],
@@ -260,7 +273,7 @@ class ForecastStream:
                 static=self._static,
                 series=self._series,
             ),
-            floor[None],
+            unit[None],
         )
         return Forecast(
             unique_id=self.unique_id,

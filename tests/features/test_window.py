@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from carrousel.data.panel import Panel
 from carrousel.features.scaler import Scaler, moments
-from carrousel.features.window import Grid, carry_forward, cut, normalise, offsets, prepare, scale_floor
+from carrousel.features.window import Grid, carry_forward, cut, normalise, offsets, prepare, series_unit, unit_of
 
 NAN = np.nan
 
@@ -93,22 +93,26 @@ def test_cut_gives_the_same_windows_to_torch_and_numpy():
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(a, b.numpy())
     np.testing.assert_array_equal(rows, torch_rows.numpy())
-    norms = normalise(ours.target, np.full((3, 1), 0.1), 6), normalise(theirs.target, torch.full((3, 1), 0.1), 6)
+    unit = np.array([[0.5], [2.0], [1.0]])
+    norms = normalise(ours.target, unit), normalise(theirs.target, torch.as_tensor(unit))
     for a, b in zip(*norms, strict=True):
-        np.testing.assert_allclose(a, b.numpy(), rtol=1e-14)
+        np.testing.assert_array_equal(a, b.numpy())
 
 
-@given(st.floats(-1e3, 1e3), st.floats(1e-3, 1e3))
-def test_normalised_windows_do_not_depend_on_level_or_unit(shift: float, unit: float):
+@given(st.floats(-1e3, 1e3))
+def test_normalised_windows_do_not_depend_on_the_level(shift: float):
     window = np.random.default_rng(3).standard_normal((2, 20, 1))
-    floor = np.full((2, 1), 1e-6)
-    level, scale = normalise(window, floor, 7)
-    moved_level, moved_scale = normalise(shift + unit * window, floor, 7)
-    np.testing.assert_allclose(
-        (shift + unit * window - moved_level) / moved_scale,
-        (window - level) / scale,
-        atol=1e-9 * (1 + abs(shift) / unit),
-    )
+    unit = np.full((2, 1), 0.5)
+    moved, level = normalise(shift + window, unit)
+    np.testing.assert_allclose(moved, normalise(window, unit)[0], atol=1e-11)
+    np.testing.assert_array_equal(level, shift + window[:, -1:])
+    np.testing.assert_array_equal(moved[:, -1], 0)
+
+
+def test_the_unit_is_the_seasonal_naive_error_and_follows_the_unit_of_the_series():
+    values = np.array([0.0, 10.0, 1.0, 13.0, 4.0, 10.0])[:, None]
+    assert unit_of(values, 2).tolist() == [(1 + 3 + 3 + 3) / 4]
+    np.testing.assert_allclose(unit_of(7 + 100 * values, 2), 100 * unit_of(values, 2))
 
 
 def test_missing_targets_are_flagged_as_a_past_covariate():
@@ -118,10 +122,10 @@ def test_missing_targets_are_flagged_as_a_past_covariate():
     assert g.target[1, 0] == 1.0
 
 
-def test_scale_floor_is_never_zero_even_for_a_constant_series():
-    floor = scale_floor(panel([5.0] * 8, [0.0] * 8, [1.0, 3.0] * 4))
-    assert (floor > 0).all()
-    assert floor[2, 0] == pytest.approx(1 / 20)
+def test_the_unit_is_never_zero_even_for_a_constant_or_perfectly_seasonal_series():
+    unit = series_unit(panel([5.0] * 8, [0.0] * 8, [1.0, 3.0] * 4, [2.0]), 2)
+    assert (unit > 0).all()
+    assert unit[2, 0] == pytest.approx(1 / 20)
 
 
 def test_moments_and_scaler_leave_missing_values_out():

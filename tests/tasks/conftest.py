@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from carrousel.tasks.forecast import Forecaster
 from small import SMALL, table
 
@@ -20,4 +21,4 @@ def model(long_table: dict[str, np.ndarray]) -> Forecaster:
 @pytest.fixture(scope="session")
 def future_model(long_table: dict[str, np.ndarray]) -> Forecaster:
     """Trained once on covariates of every kind."""
-    return Forecaster(**SMALL | {"max_steps": 200}, past="p", future="f", static="q").fit(long_table)
+    return Forecaster(**SMALL, past="p", future="f", static="q").fit(long_table)

@@ -23,6 +23,7 @@ class PatchSizes:
     targets, past, future, calendar, static : K, P, F, C, Q columns
     series : series with an embedding of their own; row 0 beside them stands for any other series
     quantiles : how many
+    maps : E, linear maps that the linear path mixes
     hidden_size, num_layers : of the LSTM
     members : networks of the ensemble, each trained from its own seed
     """
@@ -37,6 +38,7 @@ class PatchSizes:
     static: Count
     series: Size
     quantiles: Size
+    maps: Size
     hidden_size: Size
     num_layers: Size
     members: Size
@@ -75,8 +77,11 @@ class PatchSizes:
         return self.patch * self.targets * self.quantiles
 
     def architecture(self) -> Architecture:
-        """One ridge, and every member's ``past_0``, ``lstm_0``, ... with its routes ``encode_0`` and ``decode_0``."""
-        layers: list[Layer] = [Linear(name="ridge", input_size=self.look_back, output_size=self.horizon, bias=False)]
+        """The linear path; every member's ``past_0``, ``lstm_0``, ... with its routes ``encode_0``, ``decode_0``."""
+        layers: list[Layer] = [
+            Linear(name="maps", input_size=self.look_back, output_size=self.maps * self.horizon, bias=False),
+            Embedding(name="mixture", num_embeddings=self.series + 1, embedding_dim=self.targets * self.maps),
+        ]
         stacks: dict[str, tuple[str, ...]] = {}
         d = self.hidden_size
         for m in range(self.members):

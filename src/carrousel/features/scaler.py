@@ -15,7 +15,7 @@ NOISE = 1e-9
 def moments(values: Floats) -> tuple[Floats, Floats]:
     """Mean and standard deviation of the observed values of each column of (R, C); 0 and 0 of none."""
     seen = np.isfinite(values)
-    count = np.maximum(seen.sum(axis=0), 1)
+    count = np.maximum(seen.sum(axis=0), 1)  # of no rows at all, mean and deviation are 0
     mean = np.where(seen, values, 0.0).sum(axis=0) / count
     centred = np.where(seen, values - mean, 0.0)
     return mean, np.sqrt((centred * centred).sum(axis=0) / count)

@@ -154,38 +154,53 @@ def offsets(look_back: int, horizon: int, patch: int) -> npt.NDArray[np.int64]:
     return np.arange(-look_back, -(-horizon // patch) * patch)
 
 
-def normalise(target: Array, floor: Array, season: int) -> tuple[Array, Array]:
-    """Level and scale that a window is seen relative to: its last value, and its mean absolute seasonal difference.
+def normalise(target: Array, unit: Array) -> tuple[Array, Array]:
+    """Windows relative to their last value, in the unit of their series.
 
-    A shift or a rescaling of the series shifts or rescales the forecast and changes nothing else. The scale is the
-    error of the seasonal naive forecast within the window, so a strong regular season does not make it large.
+    A shift of the series shifts the forecast and changes nothing else.
 
     Parameters
     ----------
     target : float64 (N, L, K)
-    floor : float64 (N, K), what the scale of a window without change is raised to
-    season : period in rows; a window that is no longer than it is measured by its step-to-step differences
+    unit : float64 (N, K)
 
     Returns
     -------
-    level, scale : (N, 1, K)
+    normalised float64 (N, L, K), level (N, 1, K)
 
     References
     ----------
-    Last value: Zeng et al. 2023 (NLinear); scale: the denominator of Hyndman & Koehler's 2006 scaled error (§3).
+    Zeng et al. 2023 (NLinear).
     """
-    floor = floor[:, None]
-    lag = season if season < target.shape[1] else 1
-    if lag == target.shape[1]:
-        return target[:, -1:], floor
-    change = abs(target[:, lag:] - target[:, :-lag]).mean(1, keepdims=True)
-    return target[:, -1:], change.clip(min=floor)
+    level = target[:, -1:]
+    return (target - level) / unit[:, None], level
 
 
-def scale_floor(panel: Panel) -> npt.NDArray[np.float64]:
-    """The least scale of each series' windows, (S, K): a twentieth of its standard deviation, never 0."""
-    floors = np.empty((len(panel), panel.target.shape[1]))
-    for s in range(len(panel)):
-        mean, deviation = moments(panel.target[panel.rows(s)])
-        floors[s] = np.maximum(deviation / 20, NOISE * np.maximum(np.abs(mean), 1.0))
-    return floors
+def spread(target: Array) -> Array:
+    """Standard deviation of windows (N, L, K), (N, 1, K): how much a window moves.
+
+    At least 0.05, so that in units of the series a window without change does not make a forecast certain.
+    """
+    centred = target - target.mean(1, keepdims=True)
+    return (centred * centred).mean(1, keepdims=True).clip(min=0.0025) ** 0.5
+
+
+def series_unit(panel: Panel, season: int) -> npt.NDArray[np.float64]:
+    """``unit_of`` each series, (S, K)."""
+    units = [unit_of(panel.target[panel.rows(s)], season) for s in range(len(panel))]
+    return np.stack(units) if units else np.empty((0, panel.target.shape[1]))
+
+
+def unit_of(values: npt.NDArray[np.float64], season: int) -> npt.NDArray[np.float64]:
+    """The unit in which a series (n, K) is seen and its errors are counted, (K,), never 0.
+
+    It is the error of the seasonal naive forecast in sample, so that a strong regular season does not hide what is left
+    to learn; at least a twentieth of the standard deviation.
+
+    References
+    ----------
+    Hyndman & Koehler 2006 (§3), the denominator of the scaled error.
+    """
+    mean, deviation = moments(values)
+    change, _ = moments(np.abs(values[season:] - values[:-season]))
+    return np.maximum(np.maximum(change, deviation / 20), NOISE * np.maximum(np.abs(mean), 1.0))

@@ -5,18 +5,22 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from carrousel.features.linear import LinearPath
 from carrousel.features.patch import PatchSizes
+from carrousel.features.window import spread
 from carrousel.layers.lstm import LSTM
 
 
 class PatchLSTM(nn.Module):
-    """Quantiles of every step ahead, as a correction of a linear forecast, all in units of the normalised window.
+    """Quantiles of every step ahead, as a correction of a linear forecast, all in units of the series.
 
     s   = LSTM(relu(W_p·patch_1), ..., relu(W_p·patch_n))              the past, patch by patch
     y_m = LSTM(W_f·known_m + position_m + series; s)                   each patch ahead, one step from the same state s
-    ŷ   = ridge·x + B·known + W_o·dropout(y)                           for every quantile
+    z   = W_o·dropout(y),  z̄ = mean of z over the quantiles
+    ŷ   = Σ_e m_e·W_e x + B·known + z̄ + r·(z - z̄)                      r: the window's spread
 
-    The horizon costs one step instead of a roll-out, and no error is fed back.
+    The horizon costs one step instead of a roll-out, and no error is fed back. The bands are in units of the window's
+    own spread: a quiet week has narrow ones without having to be learned.
 
     References
     ----------
@@ -36,7 +40,8 @@ class PatchLSTM(nn.Module):
         self.series = nn.Embedding(sizes.series + 1, d)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(d, sizes.head_width)
-        self.ridge = nn.Linear(sizes.look_back, sizes.horizon, bias=False).requires_grad_(False)
+        self.maps = nn.Linear(sizes.look_back, sizes.maps * sizes.horizon, bias=False).requires_grad_(False)
+        self.mixture = nn.Embedding(sizes.series + 1, sizes.targets * sizes.maps).requires_grad_(False)
         with torch.no_grad():
             for embedding in (self.position, self.series):
                 embedding.weight.mul_(0.1)
@@ -45,11 +50,12 @@ class PatchLSTM(nn.Module):
             if self.effect is not None:
                 self.effect.weight.zero_()
 
-    def start_from(self, ridge: Tensor, spread: Tensor) -> None:
-        """Start from the linear forecast: its weight (H, L), and each quantile's distance from it (Q,)."""
+    def start_from(self, path: LinearPath, quantiles: Tensor) -> None:
+        """Start from the linear forecast, and from each quantile's distance from it (Q,)."""
         with torch.no_grad():
-            self.ridge.weight.copy_(ridge)
-            self.head.bias.view(self.sizes.patch, self.sizes.targets, -1).copy_(spread.expand(1, 1, -1))
+            self.maps.weight.copy_(torch.as_tensor(path.weight).flatten(0, 1))
+            self.mixture.weight.copy_(torch.as_tensor(path.mixture).flatten(1))
+            self.head.bias.view(self.sizes.patch, self.sizes.targets, -1).copy_(quantiles.expand(1, 1, -1))
 
     def forward(
         self, target: Tensor, past: Tensor, future: Tensor, calendar_past: Tensor, calendar_future: Tensor,
@@ -78,7 +84,11 @@ class PatchLSTM(nn.Module):
         step, _ = self.lstm(ahead.reshape(rows * sizes.ahead, 1, -1), fork)
 
         correction = self.head(self.dropout(step)).reshape(rows, -1, sizes.targets, sizes.quantiles)
-        linear = self.ridge(target.transpose(1, 2)).transpose(1, 2)
+        each = self.maps(target.transpose(1, 2)).reshape(rows, sizes.targets, sizes.maps, sizes.horizon)
+        share = self.mixture(series).reshape(rows, sizes.targets, 1, sizes.maps)
+        centre = correction.mean(3, keepdim=True)
+        correction = centre + spread(target)[..., None] * (correction - centre)
+        linear = (share @ each).squeeze(2).transpose(1, 2)  # (N, H, K)
         if self.effect is not None:
             linear = linear + self.effect(future[:, : sizes.horizon])
         return linear.unsqueeze(3) + correction[:, : sizes.horizon]

@@ -63,7 +63,7 @@ def forecast_card(fitted: FittedForecaster, settings: dict[str, Any], backtest: 
     lines += [
         "", "## How it was made", "",
         f"An LSTM over patches of {sizes.patch} rows (hidden size {sizes.hidden_size}, {sizes.num_layers} layer(s), "
-        f"{sizes.members} network(s)) corrects a ridge regression; the bands are split-conformal.", "",
+        f"{sizes.members} network(s)) corrects a mixture of linear maps; the bands are split-conformal.", "",
         f"Settings: {told}.", "",
         *[f"- {note}" for note in learned.notes], "",
     ]  # fmt: skip

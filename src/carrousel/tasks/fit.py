@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from carrousel.data.panel import Panel
 from carrousel.data.schema import Schema
 from carrousel.errors import HistoryError
+from carrousel.features.linear import LinearPath
 from carrousel.features.patch import PatchSizes
 from carrousel.features.window import (
     Grid,
@@ -23,7 +24,8 @@ from carrousel.features.window import (
     cut,
     normalise,
     offsets,
-    scale_floor,
+    series_unit,
+    spread,
 )
 from carrousel.heads.conformal import conformal_offset
 from carrousel.heads.quantile import pinball_loss
@@ -32,23 +34,24 @@ from carrousel.metrics import mae
 from carrousel.stream import quantiles_of
 from carrousel.tasks.backtest import truth
 from carrousel.tasks.fitted import FittedForecaster
-from carrousel.tasks.plan import Split, learn, training_part, unit_scale
+from carrousel.tasks.plan import Split, learn, training_part
 from carrousel.tasks.setting import ForecastSettings
 from carrousel.training import History, Report, TrainingSettings, device, seeded, train
 
 Floats = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
+SHARED = ("maps", "mixture")  # layers of the linear path, which all members have in common
+OWN_CALIBRATION = 500  # windows; a series with fewer is calibrated by all series together
 CALIBRATION_WINDOWS = 8192  # evenly spread over the validation part
 VALIDATION_WINDOWS = 8192  # enough for a stable early-stopping score; more only cost time
 
 
 @dataclass(frozen=True)
 class Example:
-    """A batch of windows with what followed: truth float32 (N, H, K) normalised, NaN missing; weight (N, 1, K)."""
+    """A batch of windows with what followed: truth float32 (N, H, K) in the same units, NaN missing."""
 
     inputs: WindowBatch
     truth: Tensor
-    weight: Tensor
 
 
 class Windows:
@@ -58,14 +61,11 @@ class Windows:
     ----------
     grid : tensors on the training device
     origins : int64 (n,) first row to forecast of each window
-    unit : float64 (S, K), the unit in which a series' errors are compared with the other series'
+    unit : float64 (S, K) of each series
     """
 
-    def __init__(
-        self, grid: Grid, origins: Tensor, floor: Tensor, unit: Tensor, sizes: PatchSizes, season: int
-    ) -> None:
-        self.grid, self.origins, self.floor, self.unit, self.sizes = grid, origins, floor, unit, sizes
-        self.season = season
+    def __init__(self, grid: Grid, origins: Tensor, unit: Tensor, sizes: PatchSizes) -> None:
+        self.grid, self.origins, self.unit, self.sizes = grid, origins, unit, sizes
         steps = offsets(sizes.look_back, sizes.horizon, sizes.patch)
         self.steps = torch.as_tensor(steps, device=origins.device)
 
@@ -76,11 +76,11 @@ class Windows:
         origin = self.origins[index]
         batch, ahead = cut(self.grid, origin, self.steps, horizon=self.sizes.horizon, patch=self.sizes.patch)
         owner = self.grid.owner[origin]
-        level, scale = normalise(batch.target, self.floor[owner], self.season)
+        unit = self.unit[owner]
+        normalised, level = normalise(batch.target, unit)
         return Example(
-            inputs=batch._replace(target=((batch.target - level) / scale).float()),
-            truth=((self.grid.truth[ahead] - level) / scale).float(),
-            weight=(scale / self.unit[owner][:, None]).float(),
+            inputs=batch._replace(target=normalised.float()),
+            truth=((self.grid.truth[ahead] - level) / unit[:, None]).float(),
         )
 
 
@@ -114,11 +114,10 @@ def fit_forecaster(
     began = time.perf_counter()
     panel = parts.panel
     if start is None:
-        ridge, learned, sizes = learn(parts, schema, settings, notes)
-        floor = scale_floor(learned.transformed(training_part(parts)))
+        path, learned, sizes = learn(parts, schema, settings, notes)
+        unit = series_unit(learned.transformed(training_part(parts)), learned.season)
     else:
-        learned, sizes, floor = start.learned, start.sizes, start.floor
-        ridge = np.asarray(start.weights["ridge.weight"], np.float64)
+        path, learned, sizes, unit = None, start.learned, start.sizes, start.unit
     train_origins = parts.train_origins(sizes.look_back, sizes.patch)
     validation_origins = parts.validation_origins(sizes.look_back, sizes.patch)
     if not len(train_origins) or not len(validation_origins):
@@ -131,19 +130,17 @@ def fit_forecaster(
         levels=settings.levels,
         learned=learned,
         weights={} if start is None else start.weights,
-        offset=np.zeros((sizes.horizon, sizes.targets, sizes.quantiles)),
-        floor=floor,
+        offset=np.zeros((sizes.series + 1, sizes.horizon, sizes.targets, sizes.quantiles)),
+        unit=unit,
         context=panel,
     )
     weights, histories = fit_members(
         learned.grid(panel),
         train_origins=train_origins,
         validation_origins=validation_origins,
-        floor=fitted.floors(panel),
-        unit=unit_scale(parts, learned.transform),
-        ridge=ridge,
+        unit=fitted.units(panel),
+        path=path,
         sizes=sizes,
-        season=learned.season,
         quantiles=quantiles_of(settings.levels),
         dropout=settings.dropout,
         settings=TrainingSettings(
@@ -154,7 +151,7 @@ def fit_forecaster(
             learning_rate=settings.learning_rate,
             weight_decay=settings.weight_decay,
             patience=settings.patience,
-            validate_every=max(1, min(100, settings.max_steps // 5)),
+            validate_every=max(1, settings.max_steps // 10),
             average=0.99,
             warmup=0.05,
             seed=settings.seed,
@@ -174,17 +171,21 @@ def fit_forecaster(
 
 
 def calibrate(fitted: FittedForecaster, parts: Split, origins: Index) -> tuple[Floats, dict[str, float]]:
-    """Conformal offsets (H, K, Q) from the validation part, and the mean absolute errors there."""
+    """Conformal offsets (S + 1, H, K, Q) from the validation part, and the mean absolute errors there."""
     some = origins[_evenly(len(origins), CALIBRATION_WINDOWS)]
     panel, horizon, season = parts.panel, fitted.sizes.horizon, fitted.learned.season
     series = np.searchsorted(panel.starts, some, side="right") - 1
     inside = some - panel.starts[series]
     point, values = fitted.forecast(panel, series, inside)
     y = truth(panel, series, inside, horizon)
-    level, scale = fitted.normaliser(panel, series, inside)
-    transform = fitted.learned.transform
-    relative = (transform.apply(values) - level[..., None]) / scale[..., None]
-    offset = conformal_offset((transform.apply(y) - level) / scale, relative, fitted.quantiles)
+    transform, wide = fitted.learned.transform, fitted.spread(panel, series, inside)
+    truths, forecasts = transform.apply(y) / wide, transform.apply(values) / wide[..., None]
+    row = fitted.learned.series_of(panel.ids)[series]
+    pooled = conformal_offset(truths, forecasts, fitted.quantiles)
+    offset = np.repeat(pooled[None], fitted.sizes.series + 1, axis=0)
+    for s in np.unique(row[row > 0]):
+        if (row == s).sum() >= OWN_CALIBRATION:
+            offset[s] = conformal_offset(truths[row == s], forecasts[row == s], fitted.quantiles)
     back = panel.starts[series][:, None] + np.maximum(inside - season, 0)[:, None] + np.arange(horizon) % season
     seasonal = carry_forward(panel.target, panel.starts)[back]
     return offset, {"mae": mae(y, point), "mae of the seasonal naive": mae(y, seasonal)}
@@ -209,11 +210,9 @@ def fit_members(
     *,
     train_origins: Index,
     validation_origins: Index,
-    floor: npt.NDArray[np.float64],
     unit: npt.NDArray[np.float64],
-    ridge: npt.NDArray[np.float64],
+    path: LinearPath | None,
     sizes: PatchSizes,
-    season: int,
     quantiles: Sequence[float],
     dropout: float,
     settings: TrainingSettings,
@@ -227,7 +226,8 @@ def fit_members(
 
     Parameters
     ----------
-    start : weights to go on from instead of fresh ones, as this function returns them
+    path : the linear forecast that fresh weights start from
+    start : weights to go on from instead, as this function returns them
 
     Returns
     -------
@@ -235,37 +235,38 @@ def fit_members(
     """
     place = device()
     tensors = grid.map(lambda array: torch.as_tensor(array, device=place))
-    on_device = [torch.as_tensor(array, device=place) for array in (floor, unit)]
+    units = torch.as_tensor(unit, device=place)
     levels = torch.tensor(quantiles, dtype=torch.float32, device=place)
-    batches = Windows(tensors, torch.as_tensor(train_origins, device=place), *on_device, sizes, season)
+    batches = Windows(tensors, torch.as_tensor(train_origins, device=place), units, sizes)
     some = validation_origins[_evenly(len(validation_origins), VALIDATION_WINDOWS)]
-    held_out = Windows(tensors, torch.as_tensor(some, device=place), *on_device, sizes, season)
+    held_out = Windows(tensors, torch.as_tensor(some, device=place), units, sizes)
 
     def loss(model: nn.Module, example: Example) -> Tensor:
-        return pinball_loss(model(*example.inputs), example.truth, levels, example.weight)
+        # A window counts in units of its own spread, or the few wild ones would rule.
+        weight = 1.0 / spread(example.inputs.target)
+        return pinball_loss(model(*example.inputs), example.truth, levels, weight)
 
     def validate(model: nn.Module) -> float:
         parts = torch.arange(len(held_out), device=place).split(1024)
         return sum(float(loss(model, held_out(part))) * len(part) for part in parts) / len(held_out)
 
-    spread = _spread(batches, levels)
     weights: dict[str, npt.NDArray[np.float32]] = {}
     histories: list[History] = []
     for member in range(sizes.members):
         seed = settings.seed + member
         with seeded(seed):
             model = PatchLSTM(sizes, dropout=dropout).to(place)
-        if start is None:
-            model.start_from(torch.as_tensor(ridge, dtype=torch.float32, device=place), spread)
+        if path is not None:
+            _start(model, batches, path, levels)
         else:
-            model.load_state_dict(_member_state(start, member))
+            model.load_state_dict(_member_state(start or {}, member))
         folder = f"member_{member}"
         history = train(
             model,
             batches,
             loss,
             validate,
-            TrainingSettings(**{**vars(settings), "seed": seed}),
+            replace(settings, seed=seed),
             run_dir=run_dir / folder if run_dir else None,
             resume=resume,
             log_dir=log_dir / folder if log_dir else None,
@@ -274,7 +275,7 @@ def fit_members(
         histories.append(history)
         for name, tensor in model.state_dict().items():
             layer, _, rest = name.partition(".")
-            layer = layer if layer == "ridge" else f"{layer}_{member}"
+            layer = layer if layer in SHARED else f"{layer}_{member}"
             weights[f"{layer}.{rest}"] = tensor.cpu().numpy()
     return weights, histories
 
@@ -285,7 +286,7 @@ def _member_state(weights: Mapping[str, npt.NDArray[np.float32]], member: int) -
     for name, array in weights.items():
         layer, _, rest = name.partition(".")
         base, _, number = layer.rpartition("_")
-        if layer == "ridge" or number == str(member):
+        if layer in SHARED or number == str(member):
             state[f"{base or layer}.{rest}"] = torch.as_tensor(array.copy())
     return state
 
@@ -295,12 +296,20 @@ def _evenly(count: int, most: int) -> Index:
     return np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.int64)) if count else np.empty(0, np.int64)
 
 
-def _spread(batches: Windows, levels: Tensor) -> Tensor:
-    """Where the quantiles lie about the level of a window on average: a start that saves the first epochs, (Q,)."""
-    index = torch.as_tensor(_evenly(len(batches), 512), device=levels.device)
-    truth = batches(index).truth
-    values = truth[truth.isfinite()]
-    if len(values) < 2:
-        return torch.zeros_like(levels)
-    values = values[:: max(1, len(values) // 100_000)]
-    return 0.5 * (values.quantile(levels) - values.median())
+def _start(model: PatchLSTM, batches: Windows, path: LinearPath, levels: Tensor) -> None:
+    """Start from the linear forecast, the linear effect of what is known ahead, and the quantiles of their errors."""
+    model.start_from(path, torch.zeros_like(levels))
+    example = batches(torch.as_tensor(_evenly(len(batches), 2048), device=levels.device))
+    with torch.no_grad():
+        error = example.truth - model.eval()(*example.inputs)[..., 0]
+        if model.effect is not None:
+            known = example.inputs.future[:, : error.shape[1]]
+            rows = error.isfinite().all(2)
+            x, y = known[rows], error[rows]
+            gram = x.T @ x + 0.01 * len(x) * torch.eye(x.shape[1], device=x.device)
+            model.effect.weight.copy_(torch.linalg.solve(gram, x.T @ y).T)
+            error = error - model.effect(known)
+        error = (error / spread(example.inputs.target)).flatten()
+        error = error[error.isfinite()]
+        quantiles = error[:: max(1, len(error) // 100_000)].quantile(levels) if len(error) > 1 else 0 * levels
+        model.start_from(path, quantiles - quantiles.mean())

@@ -19,7 +19,7 @@ from carrousel.errors import ColumnError, ConfigError, SettingError, WeightsErro
 from carrousel.features.calendar import names
 from carrousel.features.learned import Learned
 from carrousel.features.patch import PatchSizes
-from carrousel.features.window import carry_forward, cut, normalise, offsets, scale_floor
+from carrousel.features.window import carry_forward, cut, offsets, series_unit, spread
 from carrousel.stream import WindowDecoder, quantiles_of
 
 Floats = npt.NDArray[np.float64]
@@ -36,8 +36,8 @@ class FittedForecaster:
     levels : central bands, in per cent
     learned : statistics of the training part
     weights : of ``sizes.architecture()``
-    offset : float64 (H, K, Q) conformal offsets of the quantiles
-    floor : float64 (S, K) least scale of the windows of each series in ``learned.ids``
+    offset : float64 (S + 1, H, K, Q) conformal offsets of the quantiles
+    unit : float64 (S, K) of each series in ``learned.ids``
     context : the last rows of every series, from which ``predict`` and ``stream`` go on
     """
 
@@ -46,7 +46,7 @@ class FittedForecaster:
     learned: Learned
     weights: dict[str, npt.NDArray[np.float32]]
     offset: Floats
-    floor: Floats
+    unit: Floats
     context: Panel
 
     @property
@@ -69,11 +69,11 @@ class FittedForecaster:
     def decoder(self) -> WindowDecoder:
         return WindowDecoder(self.engine, self.sizes, self.learned, self.offset)
 
-    def floors(self, panel: Panel) -> Floats:
-        """Least window scale of each series of a panel: learned, or its own where it was not there in training."""
+    def units(self, panel: Panel) -> Floats:
+        """Unit of each series of a panel: learned, or its own where it was not there in training."""
         series = self.learned.series_of(panel.ids)
-        own = scale_floor(self.learned.transformed(panel))
-        return np.where(series[:, None] > 0, self.floor[np.maximum(series - 1, 0)], own)
+        own = series_unit(self.learned.transformed(panel), self.learned.season)
+        return np.where(series[:, None] > 0, self.unit[np.maximum(series - 1, 0)], own)
 
     def forecast(
         self, panel: Panel, series: Index, origins: Index, *, ahead: Panel | None = None
@@ -100,31 +100,31 @@ class FittedForecaster:
         self._check_ahead(extended, rows)
         grid = self.learned.grid(extended)
         steps = offsets(self.sizes.look_back, self.sizes.horizon, self.sizes.patch)
-        floor = self.floors(panel)
-        points, values = [np.empty((0, self.sizes.horizon, self.sizes.targets))], [np.empty((0, *self.offset.shape))]
+        unit = self.units(panel)
+        points, values = (
+            [np.empty((0, self.sizes.horizon, self.sizes.targets))],
+            [np.empty((0, *self.offset.shape[1:]))],
+        )
         for part in _blocks(np.arange(len(rows))):
             batch, _ = cut(grid, rows[part], steps, horizon=self.sizes.horizon, patch=self.sizes.patch)
-            point, value = self.decoder(batch, floor[series[part]])
+            point, value = self.decoder(batch, unit[series[part]])
             points.append(point)
             values.append(value)
         return np.concatenate(points), np.concatenate(values)
 
-    def normaliser(self, panel: Panel, series: Index, origins: Index) -> tuple[Floats, Floats]:
-        """Level and scale, (N, 1, K) in the network's unit, of the windows before some origins; see ``forecast``."""
+    def spread(self, panel: Panel, series: Index, origins: Index) -> Floats:
+        """Spread of the windows before some origins, (N, 1, K) in the network's unit; see ``forecast``."""
         filled = carry_forward(self.learned.transform.apply(panel.target), panel.starts)
         first = panel.starts[series][:, None]
         rows = np.maximum(first + origins[:, None] + np.arange(-self.sizes.look_back, 0), first)
-        floor = self.floors(panel)[series]
-        parts = [
-            normalise(filled[part], low, self.learned.season)
-            for part, low in zip(_blocks(rows), _blocks(floor), strict=True)
-        ]
-        return np.concatenate([level for level, _ in parts]), np.concatenate([scale for _, scale in parts])
+        unit = self.units(panel)[series][:, None]
+        pieces = zip(_blocks(rows), _blocks(unit), strict=True)
+        return np.concatenate([one * spread(filled[at] / one) for at, one in pieces])
 
     def _check_ahead(self, panel: Panel, rows: Index) -> None:
         if not self.schema.future:
             return
-        missing = np.isnan(panel.future).any(axis=1)
+        missing = np.atleast_1d(np.isnan(panel.future).any(axis=1))
         for row in rows:
             gap = np.flatnonzero(missing[row : row + self.sizes.horizon])
             if len(gap):
@@ -146,7 +146,7 @@ class FittedForecaster:
         panel = self.context
         context: dict[str, npt.NDArray[Any]] = {
             "starts": panel.starts, "ds": panel.ds.astype(np.int64), "target": panel.target, "past": panel.past,
-            "future": panel.future, "static": panel.static, "offset": self.offset, "floor": self.floor,
+            "future": panel.future, "static": panel.static, "offset": self.offset, "unit": self.unit,
         }  # fmt: skip
         return Artifact(
             task="forecast",
@@ -192,7 +192,7 @@ class FittedForecaster:
             if getattr(sizes, name) != value:
                 raise ConfigError(f"{where}.sizes.{name}: expected {value}, got {getattr(sizes, name)}; save it again")
         ids = from_dict(_ContextIds, {"ids": artifact.statistics["context_ids"]}, where=f"{where}.context_ids").ids
-        arrays = _checked_context(artifact.context or {}, ids, schema, sizes)
+        arrays = _checked_context(dict(artifact.context or {}), ids, schema, sizes)
         ds = arrays["ds"] if schema.grid.integer else arrays["ds"].astype("datetime64[s]")
         context = Panel(
             ids=ids,
@@ -209,7 +209,7 @@ class FittedForecaster:
             learned=learned,
             weights=dict(artifact.weights),
             offset=arrays["offset"],
-            floor=arrays["floor"],
+            unit=arrays["unit"],
             context=context,
         )
 
@@ -237,8 +237,8 @@ def _checked_context(
         "past": ((rows, len(schema.past_names)), np.float64),
         "future": ((rows, sizes.future), np.float64),
         "static": ((len(ids), sizes.static), np.float64),
-        "offset": ((sizes.horizon, k, sizes.quantiles), np.float64),
-        "floor": ((sizes.series, k), np.float64),
+        "offset": ((sizes.series + 1, sizes.horizon, k, sizes.quantiles), np.float64),
+        "unit": ((sizes.series, k), np.float64),
     }
     if arrays.keys() != expected.keys():
         raise WeightsError(
@@ -254,8 +254,8 @@ def _checked_context(
     starts = arrays["starts"]
     if starts[0] != 0 or starts[-1] != rows or (np.diff(starts) < 0).any():
         raise WeightsError(f"context.safetensors: starts: expected to rise from 0 to {rows}, got others; save it again")
-    for name in ("offset", "floor"):
-        if not np.isfinite(arrays[name]).all() or (name == "floor" and (arrays[name] <= 0).any()):
+    for name in ("offset", "unit"):
+        if not np.isfinite(arrays[name]).all() or (name == "unit" and (arrays[name] <= 0).any()):
             raise WeightsError(f"context.safetensors: {name}: expected finite values, got others; save the model again")
     return arrays
 

@@ -202,7 +202,8 @@ class Forecaster:
         series = np.arange(len(panel))
         origins = panel.lengths
         point, values = fitted.forecast(panel, series, origins, ahead=ahead)
-        stamps = np.stack([fitted.frequency.after(panel.ds[panel.rows(s)][-1], self.settings.horizon) for s in series])
+        last = panel.ds[panel.starts[1:] - 1]
+        stamps = np.stack([fitted.frequency.after(stamp, self.settings.horizon) for stamp in last])
         columns = self._columns(panel, series, stamps, point, values)
         return columns if source is None else frame_like(source, columns)
 
@@ -358,7 +359,7 @@ class Forecaster:
         ids = fitted.context.ids
         if unique_id is None and len(ids) > 1:
             raise SettingError(f"stream: expected one of {len(ids)} series, such as {ids[0]!r}, got no unique_id")
-        name = ids[0] if unique_id is None else unique_id
+        name = next(iter(ids)) if unique_id is None else unique_id
         rows = fitted.context.rows(ids.index(name)) if name in ids else slice(0, 0)
         series = int(fitted.learned.series_of([name])[0])
         return ForecastStream(
@@ -368,7 +369,7 @@ class Forecaster:
             unique_id=name,
             context=fitted.context,
             rows=rows,
-            floor=fitted.floor[series - 1] if series else None,
+            unit=fitted.unit[series - 1] if series else None,
         )
 
     def save(self, path: str | Path, *, overwrite: bool = False, backtest: Backtest | None = None) -> Path:

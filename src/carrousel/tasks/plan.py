@@ -14,11 +14,11 @@ from carrousel.data.schema import Schema
 from carrousel.errors import HistoryError, SettingError
 from carrousel.features.calendar import cycles, names
 from carrousel.features.learned import Learned
+from carrousel.features.linear import LinearPath, fit_linear_path, seasonal_mean
 from carrousel.features.patch import PatchSizes
-from carrousel.features.ridge import Ridge, fit_ridge
-from carrousel.features.scaler import NOISE, Scaler, moments
+from carrousel.features.scaler import Scaler
 from carrousel.features.transform import Transform
-from carrousel.features.window import carry_forward
+from carrousel.features.window import carry_forward, series_unit
 from carrousel.stream import quantiles_of
 from carrousel.tasks.setting import ForecastSettings
 
@@ -125,9 +125,9 @@ def look_backs(season: int, patch: int, horizon: int, rows: int) -> list[int]:
 
 
 def choose_linear(
-    split: Split, candidates: list[int], patch: int, transforms: list[Transform]
-) -> tuple[Ridge, Transform]:
-    """The linear path, of the look-back, penalty and transform that do best on the validation windows.
+    split: Split, candidates: list[int], patch: int, season: int, transforms: list[Transform]
+) -> tuple[LinearPath, Transform]:
+    """The linear path, of the look-back, penalty, mixture and transform that do best on the validation windows.
 
     It stands in for the network in these choices: it is solved in closed form, so all can be tried.
 
@@ -136,66 +136,68 @@ def choose_linear(
     HistoryError : not one complete training window
     """
     longest = max(candidates)
-    origins = [split.train_origins(longest, patch), split.validation_origins(longest, patch)]
-    choices: list[tuple[float, Ridge, Transform]] = []
+    train, later = split.train_origins(longest, patch), split.validation_origins(longest, patch)
+    choices: list[tuple[float, LinearPath, Transform]] = []
     for transform in transforms:
-        filled = carry_forward(transform.apply(split.panel.target), split.panel.starts)
-        train, later = (Blocks(split, filled, transform, rows, longest) for rows in origins)
-        ridge = fit_ridge(train, validation=later, lookbacks=candidates, refit=False)
-        choices.append((_error(split, ridge, later) if len(transforms) > 1 else 0.0, ridge, transform))
-    _, ridge, transform = min(choices, key=lambda choice: choice[0])
-    return ridge, transform
+        panel = replace(split.panel, target=transform.apply(split.panel.target))
+        filled = carry_forward(panel.target, panel.starts)
+        parts = replace(split, panel=panel)
+        validation = Blocks(parts, filled, later, longest)
+        path = fit_linear_path(
+            Blocks(parts, filled, train, longest),
+            validation,
+            look_backs=candidates,
+            season=season,
+            unit=series_unit(training_part(parts), season),
+        )
+        error = _error(split, path, validation, transform, season) if len(transforms) > 1 else 0.0
+        choices.append((error, path, transform))
+    _, path, transform = min(choices, key=lambda choice: choice[0])
+    return path, transform
 
 
-def _error(split: Split, ridge: Ridge, blocks: Blocks) -> float:
-    """Mean absolute error in units of each series' training part, whatever the transform."""
-    unit = unit_scale(split, Transform())
-    total, count = 0.0, 0
-    for owner, k, x, y in blocks.windows():
-        forecast = blocks.transform.invert(ridge.predict(x[:, -ridge.weight.shape[1] :]))
-        error = np.abs(forecast - blocks.transform.invert(y)) / unit[owner, k][:, None]
-        total, count = total + float(np.nansum(error)), count + int(np.isfinite(error).sum())
-    return total / max(count, 1)
+def _error(split: Split, path: LinearPath, validation: Blocks, transform: Transform, season: int) -> float:
+    """Mean of the absolute error in units of each series and of the symmetric percentage error, whatever the transform.
+
+    Each is relative to that of the last season, as in the overall weighted average of the M4 competition.
+    """
+    unit = series_unit(training_part(split), season)
+    sums = np.zeros((2, 2))  # (path, seasonal naive) x (scaled, percentage)
+    last = seasonal_mean(path.look_back, split.horizon, min(season, path.look_back), 1)
+    for owner, k, x, y in validation():
+        recent, truth = x[:, -path.look_back :], transform.invert(y)
+        forecasts = path.predict(x, owner + 1, k), recent[:, -1:] + (recent - recent[:, -1:]) @ last.T
+        for row, forecast in enumerate(forecasts):
+            error = np.abs(transform.invert(forecast) - truth)
+            size = np.abs(transform.invert(forecast)) + np.abs(truth)
+            sums[row] += np.nansum(error / unit[owner, k][:, None]), np.nansum(error / np.maximum(size, 1e-300))
+    return float((sums[0] / np.maximum(sums[1], 1e-300)).mean())
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """Windows of the panel in blocks for ``fit_ridge``; every target of the panel gives windows of its own."""
+    """Windows of the panel in blocks; every target of the panel gives windows of its own."""
 
     split: Split
     filled: Floats
-    transform: Transform
     origins: Index
     look_back: int
 
-    def __iter__(self) -> Iterator[tuple[Floats, Floats]]:
-        return ((x, y) for _, _, x, y in self.windows())
-
-    def windows(self) -> Iterator[tuple[Index, int, Floats, Floats]]:
+    def __call__(self) -> Iterator[tuple[Index, int, Floats, Floats]]:
         """Series (n,), target, look-back windows (n, L) with gaps filled, and what followed (n, H), gaps NaN."""
         panel = self.split.panel
-        truth = self.transform.apply(panel.target)
         for first in range(0, len(self.origins), BLOCK):
             rows = self.origins[first : first + BLOCK]
             owner = np.searchsorted(panel.starts, rows, side="right") - 1
             behind = np.maximum(rows[:, None] + np.arange(-self.look_back, 0), panel.starts[owner][:, None])
             ahead = rows[:, None] + np.arange(self.split.horizon)
             for k in range(panel.target.shape[1]):
-                yield owner, k, self.filled[behind, k], truth[ahead, k]
-
-
-def unit_scale(split: Split, transform: Transform) -> Floats:
-    """Standard deviation of each series' training part, (S, K), 1 where it is constant: the unit of its errors."""
-    unit = np.ones((len(split.panel), split.panel.target.shape[1]))
-    for s, rows in enumerate(split.fit_rows):
-        mean, deviation = moments(transform.apply(split.panel.target[split.panel.rows(s)][:rows]))
-        unit[s] = np.where(deviation > NOISE * np.abs(mean), deviation, 1.0)
-    return unit
+                yield owner, k, self.filled[behind, k], panel.target[ahead, k]
 
 
 def learn(
     parts: Split, schema: Schema, settings: ForecastSettings, notes: list[str]
-) -> tuple[Floats, Learned, PatchSizes]:
+) -> tuple[LinearPath, Learned, PatchSizes]:
     """What is learned or chosen before the network: statistics, season, patch, look-back, linear path."""
     s, panel = settings, parts.panel
     train = training_part(parts)
@@ -221,8 +223,8 @@ def learn(
                 "values above 0"
             )
         transforms = [logarithm]
-    ridge, transform = choose_linear(parts, candidates, patch, transforms)
-    look_back = ridge.weight.shape[1]
+    path, transform = choose_linear(parts, candidates, patch, season, transforms)
+    look_back = path.look_back
     if s.look_back is None:
         notes.append(f"look-back: {look_back} rows, best of {', '.join(map(str, candidates))} on the validation part")
     if len(transforms) > 1:
@@ -249,11 +251,12 @@ def learn(
         static=panel.static.shape[1],
         series=len(panel),
         quantiles=len(quantiles_of(s.levels)),
+        maps=len(path.weight),
         hidden_size=s.hidden_size,
         num_layers=s.num_layers,
         members=s.ensemble,
     )
-    return ridge.weight, learned, sizes
+    return path, learned, sizes
 
 
 def training_part(parts: Split) -> Panel:

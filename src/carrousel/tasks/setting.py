@@ -50,11 +50,11 @@ class ForecastSettings:
     levels: tuple[Percent, ...] = (50.0, 90.0)
     look_back: Size | None = None
     patch: Size | None = None
-    hidden_size: Size = 128
+    hidden_size: Size = 64
     num_layers: Size = 1
     dropout: Annotated[float, Range(0, below=1)] = 0.3
     ensemble: Size = 1
-    max_steps: Size = 1000
+    max_steps: Size = 600
     batch_size: Size = 256
     learning_rate: Annotated[float, Range(above=0)] = 1e-3
     weight_decay: Annotated[float, Range(0)] = 0.0
