@@ -98,7 +98,15 @@ def test_joint_targets_learn_from_each_other():
     effect = np.concatenate([np.zeros(6), cause[:-6]])
     ds = np.datetime64("2024-01-01", "s") + np.arange(1500) * np.timedelta64(3600, "s")
     frame = {"ds": ds, "cause": cause, "effect": effect + 0.05 * rng.standard_normal(1500)}
-    settings = {"horizon": 6, "look_back": 24, "hidden_size": 32, "max_steps": 400, "dropout": 0.0, "season": 6}
+    settings = {
+        "horizon": 6,
+        "look_back": 24,
+        "hidden_size": 32,
+        "max_steps": 400,
+        "dropout": 0.0,
+        "season": 6,
+        "learning_rate": 5e-3,
+    }
     errors_of = {}
     for joint in (True, False):
         table_ = Forecaster(**settings, joint=joint).fit(frame).cross_validation(frame, windows=40, step=1)
