@@ -22,6 +22,7 @@ HORIZON = 12
 ROWS = 480  # hours of each series in the training table
 QUICK = ("--minutes", "0.05", "--look-back", "24")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
+ENVIRONMENT.pop("PYTHONUNBUFFERED", None)  # it would flush where the program forgets to
 
 
 @dataclass

@@ -11,11 +11,7 @@ import pytest
 from carrousel import cli
 from carrousel.cli._option import numbers, words
 from carrousel.errors import SettingError
-from cli.program import (
-    process,
-    refusal,
-    succeed,
-)
+from cli.program import process, refusal, succeed
 
 
 def test_a_process_ends_with_the_code_and_the_line_of_its_command(tmp_path: Path) -> None:

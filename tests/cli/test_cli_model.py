@@ -11,19 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cli.program import (
-    HORIZON,
-    QUICK,
-    ROWS,
-    as_json,
-    demand,
-    following,
-    hours,
-    read,
-    refusal,
-    succeed,
-    write,
-)
+from cli.program import HORIZON, QUICK, ROWS, as_json, demand, following, hours, read, refusal, succeed, write
 
 
 def test_predict_writes_the_same_forecast_into_file_and_pipe(home: Path) -> None:

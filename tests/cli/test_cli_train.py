@@ -8,12 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.program import (
-    ENVIRONMENT,
-    PROGRAM,
-    refusal,
-    succeed,
-)
+from cli.program import ENVIRONMENT, PROGRAM, process, refusal
 
 
 def test_training_prints_scores_beside_baselines_and_the_next_commands(home: Path) -> None:
@@ -78,10 +73,12 @@ def test_training_refuses_beforehand_where_it_cannot_save(
     assert (home / "notes" / "diary.txt").read_text() == "kept"
 
 
+@pytest.mark.slow
 def test_a_killed_training_resumes_to_the_same_weights(home: Path) -> None:
     command = ["train", "forecast", "shops.csv", "--horizon", "6", "--id", "shop", "--look-back", "24"]
     command += ["--max-steps", "10"]
-    succeed(*command, "-o", "runs/whole", cwd=home)
+    # Processes of their own for all three: with another number of threads PyTorch adds in another order.
+    assert process(*command, "-o", "runs/whole", cwd=home).code == 0
     killed = subprocess.Popen([PROGRAM, *command, "-o", "runs/cut"], cwd=home, env=ENVIRONMENT, stderr=subprocess.PIPE)
     assert killed.stderr is not None
     for line in killed.stderr:
@@ -91,7 +88,7 @@ def test_a_killed_training_resumes_to_the_same_weights(home: Path) -> None:
     killed.wait()
     killed.stderr.close()
     assert "--resume" in refusal(*command, "-o", "runs/cut", cwd=home)
-    succeed(*command, "-o", "runs/cut", "--resume", cwd=home)
+    assert process(*command, "-o", "runs/cut", "--resume", cwd=home).code == 0
     assert (home / "runs/cut/model.safetensors").read_bytes() == (home / "runs/whole/model.safetensors").read_bytes()
     assert not (home / "runs/cut.training").exists()
     shutil.rmtree(home / "runs/cut")
