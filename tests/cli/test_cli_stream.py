@@ -23,7 +23,9 @@ from cli.program import (
     demand,
     following,
     here,
+    hours,
     read,
+    refusal,
     succeed,
     write,
 )
@@ -60,6 +62,28 @@ def test_stream_forecasts_as_predict_does_and_from_csv_as_from_json(home: Path) 
     predicted = read(succeed("predict", "runs/shops", "full.csv", cwd=home))
     streamed = json.loads(lines[-2])["Carrousel"] + json.loads(lines[-1])["Carrousel"]
     np.testing.assert_allclose(streamed, [float(row["Carrousel"]) for row in predicted], rtol=1e-4)
+
+
+def test_stream_takes_the_series_from_the_option_where_rows_do_not_name_it(home: Path) -> None:
+    rows = following(ROWS, ROWS + 2, "south")
+    named = succeed("stream", "runs/shops", cwd=home, text=as_json(rows))
+    nameless = [{k: v for k, v in row.items() if k != "shop"} for row in rows]
+    assert succeed("stream", "runs/shops", "--id", "south", cwd=home, text=as_json(nameless)) == named
+    assert "line 1" in refusal("stream", "runs/shops", cwd=home, text=as_json(nameless))
+
+
+def test_stream_answers_a_row_of_a_wide_table_once_a_series(home: Path) -> None:
+    north, south = ([float(row["y"]) for row in demand(shop, 0, ROWS)] for shop in ("north", "south"))
+    stamps = hours(0, ROWS)
+    rows = [{"ds": t, "north": str(a), "south": str(b)} for t, a, b in zip(stamps, north, south, strict=True)]
+    write(home / "wide.csv", rows[:-2])
+    train = ["train", "forecast", "wide.csv", "--horizon", 6, "--look-back", 24, "--max-steps", 5]
+    succeed(*train, "-o", "wide", cwd=home)
+    answers = [json.loads(line) for line in succeed("stream", "wide", cwd=home, text=as_csv(rows[-2:])).splitlines()]
+    assert [answer["unique_id"] for answer in answers] == ["north", "south"] * 2
+    assert answers[0]["Carrousel"][0] < 35 < answers[1]["Carrousel"][0]
+    one = succeed("stream", "wide", "--id", "south", cwd=home, text=as_csv(rows[-2:]))
+    assert [json.loads(line) for line in one.splitlines()] == answers[1::2]
 
 
 def test_stream_stops_at_a_bad_row_and_names_its_line(home: Path) -> None:

@@ -90,11 +90,12 @@ def comparison(scores: ScoreTable) -> str:
     rival = min(rivals, key=lambda model: rivals[model])
     if rivals[rival] == 0:
         return f"{windows}; {rival} makes no error at all on them"
-    change = 100 * (own / rivals[rival] - 1)
-    word = "below" if change < 0 else "above"
-    return (
-        f"{windows}; the mean absolute error of {name} is {abs(change):.1f} % {word} that of {rival}, the best baseline"
-    )
+    ratio = own / rivals[rival]
+    if ratio < 2:
+        size = f"{100 * abs(ratio - 1):.1f} % {'below' if ratio < 1 else 'above'} that"
+    else:
+        size = f"{ratio:.3g} times that"
+    return f"{windows}; the mean absolute error of {name} is {size} of {rival}, the best baseline"
 
 
 def print_frame(frame: Any) -> None:
