@@ -224,14 +224,14 @@ class ForecastStream:
         ColumnError : a covariate known ahead is missing
         """
         for later in future or ():
-            ahead = self._schema.read_row(later)
+            ahead = self._schema.read_row(later, self.unique_id)
             self._known_ahead[ahead.ds] = ahead.future
         self.push(row)
         return self.partial()
 
     def push(self, row: Mapping[str, object]) -> None:
         """Take one row, without a forecast."""
-        new = self._schema.read_row(row)
+        new = self._schema.read_row(row, self.unique_id)
         skipped = 0
         if self._cutoff is not None:
             steps = int(self._frequency.steps(self._cutoff, new.ds))

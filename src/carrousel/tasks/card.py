@@ -39,7 +39,7 @@ def forecast_card(fitted: FittedForecaster, settings: dict[str, Any], backtest: 
     Parameters
     ----------
     settings : as the forecaster was told them
-    backtest : measured on rows that the model has not seen, if there is one
+    backtest : measured with this model, if there is one; the card says whether it had seen the rows
     """
     sizes, learned = fitted.sizes, fitted.learned
     told = ", ".join(f"{key}={value!r}" for key, value in settings.items() if value not in (None, (), False))
@@ -72,10 +72,12 @@ def forecast_card(fitted: FittedForecaster, settings: dict[str, Any], backtest: 
 
 def _scores(backtest: Backtest) -> list[str]:
     table = backtest.table()
+    flattered = any("flatter" in note for note in backtest.notes)
+    seen = ", some of which trained, validated or calibrated the model" if flattered else ", none of which it had seen"
     metrics = ("mae", "rmse", "mase")
     lines = [
-        f"Backtest: {table.windows} windows of {backtest.horizon} rows that the model had not seen, from "
-        f"{backtest.cutoff.min()} to {backtest.cutoff.max()}.", "",
+        f"Backtest: {table.windows} windows of {backtest.horizon} rows, from {backtest.cutoff.min()} to "
+        f"{backtest.cutoff.max()}{seen}.", "",
         "| model | " + " | ".join(name.upper() for name in metrics) + " |", "|---" * (len(metrics) + 1) + "|",
     ]  # fmt: skip
     lines += [

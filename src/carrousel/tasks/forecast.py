@@ -184,7 +184,7 @@ class Forecaster:
 
         Returns
         -------
-        frame of the kind that came in (of the kind trained on, if None): id, stamp, ``Carrousel`` and its bands,
+        frame of the kind that came in (a dict of columns, if None did): id, stamp, ``Carrousel`` and its bands,
         H rows a series; jointly, a target takes the place of a series
 
         Raises
@@ -377,7 +377,7 @@ class Forecaster:
 
         Parameters
         ----------
-        backtest : measured on rows that the model has not seen; its table goes into the card
+        backtest : measured with this model; its table goes into the card
 
         Raises
         ------
