@@ -10,7 +10,8 @@ demo: $(VENV)/.all
 	$(BIN)/carrousel demo -o runs/demo
 
 test: check
-	$(BIN)/python -m pytest -n 2
+	@# One thread a worker: two workers with two threads each would only wait for each other.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
