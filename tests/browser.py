@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -124,7 +125,20 @@ class Browser:
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
-    def picture(self, path: Path) -> None:
-        """The whole page as PNG."""
-        shot = self.call("Page.captureScreenshot", captureBeyondViewport=True)
+    def picture(self, path: Path, until: str = "document.documentElement") -> None:
+        """The page down to the end of an element, as PNG."""
+        height = self.value(f"Math.ceil({until}.getBoundingClientRect().bottom + scrollY) + 12")
+        clip = {"x": 0, "y": 0, "scale": 1, "width": self.value("innerWidth"), "height": height}
+        shot = self.call("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
         path.write_bytes(base64.b64decode(shot["data"]))
+
+
+def main() -> None:
+    """``python tests/browser.py REPORT.html docs/images/report.png``: the picture of the README."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile, Browser(Path(profile)) as opened:
+        opened.open(Path(sys.argv[1]), width=1180)
+        opened.picture(Path(sys.argv[2]), "document.querySelectorAll('section')[2]")
+
+
+if __name__ == "__main__":
+    main()

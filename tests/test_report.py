@@ -273,6 +273,16 @@ def test_latency_and_model_facts_are_shown(page, model):
     assert data["figures"]["loss"]["marks"][1]["y"] == numbers([row.validation_loss for row in model.history.rows])
 
 
+def test_a_long_tail_of_latencies_does_not_hide_the_rest(model, tmp_path):
+    slow = np.where(np.arange(400) % 20, 100.0 + 20 * (np.arange(400) % 7), 9000.0)
+    _, _, data = written(tmp_path, model, synthetic(), latency_us=slow)
+    spec = data["figures"]["latency"]
+    assert spec["x"]["kind"] == "log"
+    assert sum(spec["marks"][0]["y"]) == 400
+    assert max(spec["marks"][0]["y"]) < 200
+    assert [mark["text"] for mark in spec["marks"][1:]] == ["median 160 µs", "99% below 9.00 ms"]
+
+
 def test_a_model_loaded_from_a_file_has_no_training_curves_and_says_so(model, result, tmp_path):
     loaded = Forecaster.load(model.save(tmp_path / "model"))
     text, _, data = written(tmp_path, loaded, result)
@@ -393,12 +403,16 @@ def test_the_folder_is_made_and_an_old_report_replaced(model, tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_pinball_of_a_point_forecast_is_that_of_a_certain_distribution(result):
+def test_pinball_scores_the_bands_and_a_point_forecast_as_if_certain(result):
     evidence = Evidence(result)
     quantiles = np.array(result.quantiles)
     error = result.y - result.forecasts["naive"]
     each = [np.maximum(q * error, (q - 1) * error).mean() for q in quantiles]
     assert evidence.table["naive"]["pinball"] == pytest.approx(np.mean(each))
+    error = result.y[..., None] - result.quantile_forecasts
+    assert evidence.table["Carrousel"]["pinball"] == pytest.approx(
+        np.maximum(quantiles * error, (quantiles - 1) * error).mean()
+    )
     assert evidence.table["naive"]["rmse"] == pytest.approx(rmse(result.y, result.forecasts["naive"]))
 
 

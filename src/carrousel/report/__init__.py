@@ -74,8 +74,7 @@ def write_report(
         page.calibrated(evidence, figures, seen),
         page.latency(times, figures),
         page.training(forecaster.history, figures, forecaster.settings.ensemble),
-        page.about(model, fact.settings(forecaster), data, notes),
-        page.section("How these numbers were made", "", page.bullets(fact.method(evidence, seen))),
+        page.about(model, fact.settings(forecaster), data, notes, fact.method(evidence, seen)),
     ]
     here = files("carrousel.report")
     scripts = {name: (here / f"{name}.js").read_text("utf-8") for name in ("chart", "viewer")}

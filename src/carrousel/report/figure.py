@@ -320,13 +320,17 @@ def latency(latency_us: Floats) -> Spec:
     """Histogram of the time of one streaming update, in microseconds; its slowest 1% is cut off."""
     median, p99 = np.percentile(latency_us, [50, 99])
     shown = latency_us[latency_us <= p99]
-    counts, edges = np.histogram(shown, bins=min(40, max(5, len(shown) // 8)))
+    bins = min(40, max(5, len(shown) // 8))
+    # A tail many times longer than the rest would squeeze it into one bar.
+    wide = p99 > 3 * median
+    edges = np.geomspace(shown.min(), p99, bins + 1) if wide else np.linspace(shown.min(), p99, bins + 1)
+    counts, edges = np.histogram(shown, edges)
     return {
         "label": f"Histogram of the time of one update: median {duration(median)}, 99% below {duration(p99)}",
         "height": 280,
         "legend": False,
         "bins": True,
-        "x": {"label": "time of one update, µs", "max": float(max(edges[-1], p99 * 1.02))},
+        "x": {"kind": "log" if wide else "linear", "label": "time of one update, µs", "max": float(p99 * 1.02)},
         "y": {"label": "updates", "min": 0, "max": 1.2 * float(counts.max())},
         "marks": [
             {

@@ -344,13 +344,17 @@ def latency(latency_us: npt.NDArray[np.float64], figures: Figures) -> str:
     )
 
 
-def about(model: Mapping[str, str], settings: Mapping[str, str], data: Mapping[str, str], notes: list[str]) -> str:
-    """The model and the data side by side."""
+def about(
+    model: Mapping[str, str], settings: Mapping[str, str], data: Mapping[str, str], notes: list[str], method: list[str]
+) -> str:
+    """The model and the way to its numbers, beside the data."""
     mended = f"<h3>What was inferred and mended</h3>{bullets(notes)}" if notes else ""
     return "".join(
         [
-            '<div class="pair">',
+            '<div class="pair"><div>',
             section("The model", "", facts(model), details("All settings", facts(settings))),
+            section("How these numbers were made", "", bullets(method)),
+            "</div>",
             section("The data", "", facts(data), mended),
             "</div>",
         ]
