@@ -137,7 +137,7 @@ def main() -> None:
     """``python tests/browser.py REPORT.html docs/images/report.png``: the picture of the README."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile, Browser(Path(profile)) as opened:
         opened.open(Path(sys.argv[1]), width=1180)
-        opened.picture(Path(sys.argv[2]), "document.querySelectorAll('section')[2]")
+        opened.picture(Path(sys.argv[2]), "document.querySelectorAll('section')[1]")
 
 
 if __name__ == "__main__":

@@ -131,7 +131,7 @@ def _window_text(evidence: Evidence, n: int, k: int) -> str:
 def errors_by_series(evidence: Evidence) -> Spec:
     """One row a series, one mark a model: how far left is how good."""
     lines = evidence.spread(LINES_IN_ERRORS)
-    models = [*evidence.baselines, evidence.own]
+    models = [evidence.own, *evidence.baselines]  # the large dot first, below the others
     marks: list[Spec] = []
     for model in models:
         own = model == evidence.own
