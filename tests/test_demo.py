@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import carrousel
-from carrousel.demo import TEST, run_demo
+from carrousel.demo import run_demo
 
 
 @pytest.mark.slow
