@@ -380,8 +380,8 @@ HOSTILE_CONFIG = {
         "architecture: stack 'main': unknown layer 'haed'; did you mean 'head'?",
     ),
     "a table in a stack": (
-        set_key("architecture", "stacks", "main", ["series"]),
-        "architecture: stack 'main': 'series' is of kind 'embedding', which has no place in a stack",
+        set_key("architecture", "stacks", "main", ["lstm", "series"]),
+        "architecture: stack 'main': 'series' takes ids and can only stand first, but 'lstm' stands before it",
     ),
     "two layers of one name": (
         set_key("architecture", "layers", 1, "name", "lstm"),

@@ -30,8 +30,8 @@ class Layer:
             raise SettingError(f"layer {self.name!r}: expected a name that is not empty and has no dot")
 
     @property
-    def widths(self) -> tuple[int, int] | None:
-        """Last dimension of what comes in and of what goes out; None for a layer that has no place in a stack."""
+    def widths(self) -> tuple[int | None, int]:
+        """Last dimension of what comes in and of what goes out; None of ids, which are integers without one."""
         raise NotImplementedError
 
     def tensors(self) -> dict[str, Shape]:
@@ -50,7 +50,7 @@ class Linear(Layer):
     input_size: Size
     output_size: Size
     bias: bool = True
-    activation: Literal["relu", "tanh", "silu"] | None = None
+    activation: Literal["relu", "tanh", "silu", "sigmoid"] | None = None
 
     @property
     def widths(self) -> tuple[int, int]:
@@ -62,16 +62,34 @@ class Linear(Layer):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Scale(Layer):
+    """y = weight * x + bias, each value by itself: how a standardisation becomes part of a model."""
+
+    kind: ClassVar[str] = "scale"
+    size: Size
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        return self.size, self.size
+
+    def tensors(self) -> dict[str, Shape]:
+        return {"weight": (self.size,), "bias": (self.size,)}
+
+
+@dataclass(frozen=True, kw_only=True)
 class Embedding(Layer):
-    """A table of vectors for a task to index, as in ``torch.nn.Embedding``; it has no place in a stack."""
+    """A table of vectors, as in ``torch.nn.Embedding``: first in a stack, which then takes ids, or for a task to index.
+
+    An id is an integer from 0 to num_embeddings − 1.
+    """
 
     kind: ClassVar[str] = "embedding"
     num_embeddings: Size
     embedding_dim: Size
 
     @property
-    def widths(self) -> None:
-        return None
+    def widths(self) -> tuple[None, int]:
+        return None, self.embedding_dim
 
     def tensors(self) -> dict[str, Shape]:
         return {"weight": (self.num_embeddings, self.embedding_dim)}
@@ -79,7 +97,10 @@ class Embedding(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class LSTM(Layer):
-    """What inference must know of a ``carrousel.layers.LSTM``; parameter names and shapes are that layer's."""
+    """What inference must know of a ``carrousel.layers.LSTM``; parameter names and shapes are that layer's.
+
+    With `reverse` every layer runs from the last step to the first, as a bidirectional one's second direction does.
+    """
 
     kind: ClassVar[str] = "lstm"
     input_size: Size
@@ -87,6 +108,7 @@ class LSTM(Layer):
     num_layers: Size = 1
     bias: bool = True
     bidirectional: bool = False
+    reverse: bool = False
     proj_size: Annotated[int, Range(0)] = 0
     peephole: bool = False
     coupled: bool = False
@@ -100,6 +122,10 @@ class LSTM(Layer):
             raise SettingError(
                 f"layer {self.name!r}: proj_size: expected less than hidden_size={self.hidden_size}, "
                 f"got {self.proj_size}; 0 means no projection"
+            )
+        if self.reverse and self.bidirectional:
+            raise SettingError(
+                f"layer {self.name!r}: reverse: expected false in a bidirectional layer, got true; it runs both ways"
             )
 
     @classmethod
@@ -190,13 +216,13 @@ class Architecture:
         layers = list(self.stack(name))
         if not layers:
             raise SettingError(f"stack {name!r}: expected at least one layer, got none")
-        for layer in layers:
-            if layer.widths is None:
-                raise SettingError(
-                    f"stack {name!r}: {layer.name!r} is of kind {layer.kind!r}, which has no place in a stack"
-                )
         for before, after in itertools.pairwise(layers):
-            out, into = (before.widths or (0, 0))[1], (after.widths or (0, 0))[0]
+            out, into = before.widths[1], after.widths[0]
+            if into is None:
+                raise SettingError(
+                    f"stack {name!r}: {after.name!r} takes ids and can only stand first, "
+                    f"but {before.name!r} stands before it"
+                )
             if out != into:
                 raise SettingError(
                     f"stack {name!r}: {after.name!r} takes {into} values, but {before.name!r} before it gives {out}"

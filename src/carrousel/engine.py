@@ -15,11 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from carrousel import artifact
-from carrousel.architecture import LSTM, Architecture, Layer, check_weights
+from carrousel.architecture import LSTM, Architecture, Embedding, Layer, check_weights
 from carrousel.config import nearest
 from carrousel.errors import SettingError, ShapeError
-from carrousel.kernel import Floats, Kernel, LSTMKernel, Memory, Record, Span, kernel
+from carrousel.kernel import Floats, Ids, Kernel, LSTMKernel, Memory, Record, Span, kernel
 
+FLOATS, INTEGERS = ("float32",), ("int32", "int64")
 BLOCK = 1 << 20  # float32 values of the widest layer that a run holds at once: 4 MiB stay in the caches
 
 
@@ -110,14 +111,22 @@ class Engine:
 
 
 class _Route:
-    """One stack of an engine, ready to run."""
+    """One stack of an engine, ready to run; `ids` is how many there are where it takes ids, else None."""
 
     def __init__(self, layers: Sequence[Layer], kernels: Mapping[str, Kernel]) -> None:
         self.steps = [(layer.name, kernels[layer.name]) for layer in layers]
-        widths = [layer.widths or (0, 0) for layer in layers]
-        self.input_size, self.output_size = widths[0][0], widths[-1][1]
-        self.whole = next((v.name for v in layers if isinstance(v, LSTM) and v.bidirectional), None)
-        self.widest = max(max(pair) * (5 if isinstance(v, LSTM) else 1) for pair, v in zip(widths, layers, strict=True))
+        self.ids = layers[0].num_embeddings if isinstance(layers[0], Embedding) else None
+        self.features = () if self.ids is not None else (layers[0].widths[0] or 0,)
+        self.output_size = layers[-1].widths[1]
+        self.whole = next((v for v in layers if isinstance(v, LSTM) and (v.bidirectional or v.reverse)), None)
+        self.widest = max(max(v.widths[0] or 0, v.widths[1]) * (5 if isinstance(v, LSTM) else 1) for v in layers)
+
+    def check(self, name: str, x: object, shape: tuple[int | str, ...]) -> None:
+        """Hold x to a dtype and to a shape before its features, in which L is any length; ids have no features."""
+        shape = (*shape, *self.features)
+        if isinstance(x, np.ndarray) and x.ndim == len(shape):
+            shape = tuple(found if wanted == "L" else wanted for wanted, found in zip(shape, x.shape, strict=True))
+        _check_array(name, x, shape, FLOATS if self.ids is None else INTEGERS)
 
 
 class Session:
@@ -144,12 +153,12 @@ class Session:
         """N, the number of rows."""
         return self._batch
 
-    def step(self, x: Floats, out: Floats | None = None, *, stack: str | None = None) -> Floats:
+    def step(self, x: Floats | Ids, out: Floats | None = None, *, stack: str | None = None) -> Floats:
         """One step of every row.
 
         Parameters
         ----------
-        x : float32 (N, H_in)
+        x : float32 (N, H_in); ids, int32 or int64 (N,), where an embedding stands first
         out : float32 (N, H_out) to write to; a new array by default
         stack : name of the stack to pass through; may be left out when there is only one
 
@@ -159,15 +168,18 @@ class Session:
 
         Raises
         ------
-        ShapeError : x or out has another shape or dtype
-        SettingError : an unknown stack, or a bidirectional one, which needs whole sequences
+        ShapeError : x or out has another shape or dtype, or an id is out of range
+        SettingError : an unknown stack, or one with a layer that runs backwards, which needs whole sequences
         """
         route = self._engine.route(stack)
-        _check_array("x", x, (self._batch, route.input_size))
+        route.check("x", x, (self._batch,))
         if out is not None:
             _check_array("out", out, (self._batch, route.output_size))
         if route.whole is not None:
-            raise SettingError(f"step: layer {route.whole!r} is bidirectional and needs whole sequences; use run")
+            way = "is bidirectional" if route.whole.bidirectional else "runs backwards"
+            raise SettingError(f"step: layer {route.whole.name!r} {way} and needs whole sequences; use run")
+        if route.ids is not None:
+            _check_ids("x", x, route.ids)
         with np.errstate(all="ignore"):
             y = self._pass(route, x.T[None], [Span(0, 1, self._batch)], self._memories(route))[0].T
         if out is None:
@@ -176,7 +188,7 @@ class Session:
         return out
 
     def run(
-        self, chunk: Floats, lengths: npt.ArrayLike | None = None, *, stack: str | None = None
+        self, chunk: Floats | Ids, lengths: npt.ArrayLike | None = None, *, stack: str | None = None
     ) -> npt.NDArray[np.float32]:
         """Several steps of every row; the state stands where each row ends.
 
@@ -184,7 +196,7 @@ class Session:
 
         Parameters
         ----------
-        chunk : float32 (N, L, H_in)
+        chunk : float32 (N, L, H_in); ids, int32 or int64 (N, L), where an embedding stands first
         lengths : integers (N,) from 0 to L, how many steps of each row count; all by default
         stack : name of the stack to pass through; may be left out when there is only one
 
@@ -194,13 +206,17 @@ class Session:
 
         Raises
         ------
-        ShapeError : chunk or lengths has another shape or dtype, or a length is out of range
+        ShapeError : another shape or dtype of chunk or lengths; a length, or an id within the lengths, out of range
         SettingError : an unknown stack
         """
         route = self._engine.route(stack)
-        _check_array("chunk", chunk, (self._batch, chunk.shape[1] if np.ndim(chunk) == 3 else "L", route.input_size))
+        route.check("chunk", chunk, (self._batch, "L"))
         steps = chunk.shape[1]
         counts = np.full(self._batch, steps) if lengths is None else _check_lengths(lengths, self._batch, steps)
+        if route.ids is not None:
+            if lengths is not None:
+                chunk = np.where(np.arange(steps) < counts[:, None], chunk, 0)  # padding may hold anything
+            _check_ids("chunk", chunk, route.ids)
         memories = self._memories(route)
         order = None if np.all(counts[:-1] >= counts[1:]) else np.argsort(-counts, kind="stable")
         if order is None:
@@ -215,15 +231,15 @@ class Session:
     def _run_sorted(
         self,
         route: _Route,
-        chunk: Floats,
+        chunk: Floats | Ids,
         counts: npt.NDArray[np.intp],
         memories: Mapping[str, Memory],
         order: npt.NDArray[np.intp] | None,
     ) -> Floats:
         """`run` of rows that stand longest first; `order` says where they stood (for the trace)."""
-        batch, steps, _ = chunk.shape
+        batch, steps = chunk.shape[:2]
         result = np.empty((batch, steps, route.output_size), np.float32)
-        x = chunk.transpose(1, 2, 0)  # (L, E, N)
+        x = np.moveaxis(chunk, 0, -1)  # (L, E, N), of ids (L, N)
         block = steps if route.whole else max(1, BLOCK // (batch * route.widest))
         with np.errstate(all="ignore"):
             for first in range(0, steps, max(block, 1)):
@@ -237,12 +253,12 @@ class Session:
     def _pass(
         self,
         route: _Route,
-        x: Floats,
+        x: Any,
         spans: list[Span],
         memories: Mapping[str, Memory],
         order: npt.NDArray[np.intp] | None = None,
     ) -> Floats:
-        """x (L, E, N) through all layers of a stack: (L, F, N)."""
+        """x (L, E, N), or ids (L, N), through all layers of a stack: (L, F, N)."""
         for name, item in route.steps:
             if isinstance(item, LSTMKernel):
                 record = None if self._trace is None else item.record(len(x), x.shape[2])
@@ -376,14 +392,20 @@ def _whole(batch: object) -> int:
     return int(batch)
 
 
-def _check_array(name: str, array: object, shape: tuple[int | str, ...]) -> None:
-    wanted = f"expected float32 ({', '.join(map(str, shape))}{',' * (len(shape) == 1)})"
+def _check_array(name: str, array: object, shape: tuple[int | str, ...], dtypes: tuple[str, ...] = FLOATS) -> None:
+    wanted = f"expected {' or '.join(dtypes)} ({', '.join(map(str, shape))}{',' * (len(shape) == 1)})"
     if not isinstance(array, np.ndarray):
         raise ShapeError(f"{name}: {wanted}, got {type(array).__name__}; pass a NumPy array")
-    if array.dtype != np.float32:
-        raise ShapeError(f"{name}: {wanted}, got {array.dtype}; convert it with astype(np.float32)")
+    if array.dtype not in dtypes:
+        raise ShapeError(f"{name}: {wanted}, got {array.dtype}; convert it with astype(np.{dtypes[-1]})")
     if array.shape != shape:
         raise ShapeError(f"{name}: {wanted}, got {array.shape}")
+
+
+def _check_ids(name: str, ids: npt.NDArray[Any], count: int) -> None:
+    for place in np.argwhere((ids < 0) | (ids >= count)):
+        where = ", step ".join(map(str, place.tolist()))
+        raise ShapeError(f"{name}: expected ids from 0 to {count - 1}, got {ids[tuple(place)]} in row {where}")
 
 
 def _check_rows(rows: npt.ArrayLike, batch: int) -> npt.NDArray[np.intp]:

@@ -12,10 +12,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from carrousel.architecture import LSTM, Layer, Linear
+from carrousel.architecture import LSTM, Embedding, Layer, Linear, Scale
 from carrousel.errors import SettingError
 
 Floats = npt.NDArray[np.float32]
+Ids = npt.NDArray[np.int32] | npt.NDArray[np.int64]
 Record = dict[str, Floats]
 
 HALF = np.array(0.5, np.float32)  # an array: a Python number costs a conversion at every call
@@ -75,7 +76,8 @@ class LinearKernel:
     def __init__(self, layer: Linear, weights: Mapping[str, Floats]) -> None:
         self.weight = _frozen(weights["weight"])
         self.bias = _frozen(weights["bias"][:, None]) if layer.bias else None
-        self.activate = {None: None, "relu": _relu, "tanh": _tanh, "silu": _silu}[layer.activation]
+        activations = {None: None, "relu": _relu, "tanh": _tanh, "silu": _silu, "sigmoid": _sigmoid}
+        self.activate = activations[layer.activation]
 
     def run(self, x: Floats) -> Floats:
         """x (L, E, N) -> (L, F, N)."""
@@ -83,6 +85,30 @@ class LinearKernel:
         if self.bias is not None:
             y += self.bias
         return y if self.activate is None else self.activate(y)
+
+
+class ScaleKernel:
+    """y = weight * x + bias."""
+
+    def __init__(self, weights: Mapping[str, Floats]) -> None:
+        self.weight, self.bias = (_frozen(weights[name][:, None]) for name in ("weight", "bias"))
+
+    def run(self, x: Floats) -> Floats:
+        """x (L, F, N) -> (L, F, N)."""
+        y = np.multiply(self.weight, x)
+        y += self.bias
+        return y
+
+
+class EmbeddingKernel:
+    """The rows of a table by ids that are known to be in range."""
+
+    def __init__(self, weights: Mapping[str, Floats]) -> None:
+        self.weight = _frozen(weights["weight"])
+
+    def run(self, ids: Ids) -> Floats:
+        """ids (L, N) -> (L, F, N)."""
+        return self.weight[ids].transpose(0, 2, 1)
 
 
 class LSTMKernel:
@@ -126,7 +152,7 @@ class LSTMKernel:
             for d in range(first, first + directions):
                 part = y[:, (d - first) * size : (d - first + 1) * size]
                 log = {} if record is None else {name: array[:, d] for name, array in record.items()}
-                self._run_one(d, x, part, memory.cells[d], spans, log, back=d > first)
+                self._run_one(d, x, part, memory.cells[d], spans, log, back=d > first or self.layer.reverse)
             x = y
         return x
 
@@ -257,7 +283,7 @@ class _CellWeights:
         cell.h[...] = h
 
 
-Kernel = LinearKernel | LSTMKernel
+Kernel = LinearKernel | ScaleKernel | EmbeddingKernel | LSTMKernel
 
 
 def kernel(layer: Layer, weights: Mapping[str, Floats]) -> Kernel:
@@ -265,6 +291,10 @@ def kernel(layer: Layer, weights: Mapping[str, Floats]) -> Kernel:
     match layer:
         case Linear():
             return LinearKernel(layer, weights)
+        case Scale():
+            return ScaleKernel(weights)
+        case Embedding():
+            return EmbeddingKernel(weights)
         case LSTM():
             return LSTMKernel(layer, weights)
         case _:
@@ -308,10 +338,16 @@ def _tanh(y: Floats) -> Floats:
     return np.tanh(y, out=y)
 
 
+def _sigmoid(y: Floats) -> Floats:
+    """σ(y) = (1 + tanh(y/2)) / 2, which does not overflow."""
+    y *= HALF
+    np.tanh(y, out=y)
+    y += ONE
+    y *= HALF
+    return y
+
+
 def _silu(y: Floats) -> Floats:
     """y·σ(y)"""
-    gate = np.tanh(HALF * y)
-    gate += ONE
-    gate *= HALF
-    y *= gate
+    y *= _sigmoid(y.copy())
     return y
