@@ -159,6 +159,18 @@ def test_truncated_parquet_is_refused(tmp_path: Path) -> None:
     assert "expected a whole Parquet file" in refused(file)
 
 
+def test_table_without_rows_or_columns_is_refused_by_the_name_of_its_file(
+    installed: str | None, tmp_path: Path
+) -> None:
+    (tmp_path / "t.csv").write_text("ds,y\n")
+    assert refused(tmp_path / "t.csv").startswith(f"{tmp_path / 't.csv'}: expected rows, got none (columns ds, y); ")
+    if installed in ("pyarrow", "polars"):
+        write_table(pa.table({"ds": [], "y": []}), tmp_path / "t.parquet")
+        assert refused(tmp_path / "t.parquet").startswith(f"{tmp_path / 't.parquet'}: expected rows, got none")
+        write_table(pa.table({}), tmp_path / "t.parquet")
+        assert refused(tmp_path / "t.parquet").startswith(f"{tmp_path / 't.parquet'}: expected a time column")
+
+
 def test_ragged_csv_is_refused(installed: str | None, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("a,b\n" + "1,2\n" * 30 + "1,2,3\n")
     assert "expected a table of 2 columns parted by ','" in refused(tmp_path / "t.csv")

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from carrousel.config import nearest
-from carrousel.errors import ColumnError, DataError, MissingExtraError
+from carrousel.errors import ColumnError, DataError, HistoryError, MissingExtraError
 
 Frame = Any
 Kind = Literal["integer", "number", "boolean", "time", "text", "category", "other"]
@@ -47,6 +47,7 @@ class Table:
     Parameters
     ----------
     frame : pandas, polars or pyarrow frame, or a mapping from column names to sequences of equal length
+    where : what messages call it; the path, if it came from a file
 
     Raises
     ------
@@ -54,7 +55,8 @@ class Table:
     ColumnError : columns of the same name, or of unequal length
     """
 
-    def __init__(self, frame: Frame) -> None:
+    def __init__(self, frame: Frame, *, where: str = "table") -> None:
+        self._where = where
         self._columns: dict[str, Any]
         if isinstance(frame, Mapping):
             self._columns = {str(name): _array(str(name), values) for name, values in frame.items()}
@@ -68,9 +70,16 @@ class Table:
             opened = _open(frame)
             self._columns = {str(name): opened.get_column(name) for name in opened.columns}
         if not self._columns:
-            raise DataError("table: expected a time column and at least one series, got no column at all")
+            raise DataError(f"{where}: expected a time column and at least one series, got no column at all")
         self.names: tuple[str, ...] = tuple(self._columns)
         self.rows: int = len(next(iter(self._columns.values())))
+
+    def require_rows(self) -> None:
+        """Raise HistoryError if there is none."""
+        if self.rows == 0:
+            raise HistoryError(
+                f"{self._where}: expected rows, got none (columns {', '.join(self.names)}); look at what made the table"
+            )
 
     def require(self, name: str, role: str) -> None:
         """Raise ColumnError, with the nearest name, if there is no such column."""

@@ -14,7 +14,7 @@ from carrousel.data.frequency import Frequency
 from carrousel.data.grid import fill, observed_span, sort
 from carrousel.data.panel import Panel
 from carrousel.data.role import require_category
-from carrousel.errors import ColumnError, DataError, HistoryError, TimeError
+from carrousel.errors import ColumnError, DataError, TimeError
 
 if TYPE_CHECKING:
     from carrousel.data.schema import Schema
@@ -25,8 +25,7 @@ Notes = list[str] | None
 def read(schema: Schema, frame: Frame, notes: Notes) -> Panel:
     """See ``Schema.read``."""
     table = _open(schema, frame, ("target", "past", "future", "static"))
-    if table.rows == 0:
-        raise HistoryError(f"table: expected rows, got none (columns {', '.join(table.names)})")
+    table.require_rows()
     codes, ids = _series(schema, table)
     ds = _stamps(schema, table, notes)
     targets = [numbers(table.column(name), notes) for name in schema.target]

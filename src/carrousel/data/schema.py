@@ -16,7 +16,7 @@ from carrousel.data.frequency import Frequency
 from carrousel.data.panel import Panel
 from carrousel.data.role import find_categories, find_targets, find_time, names
 from carrousel.data.row import Row, read_row
-from carrousel.errors import ColumnError, HistoryError, SettingError
+from carrousel.errors import ColumnError, SettingError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,8 +116,7 @@ class Schema:
         HistoryError : too few rows to infer the frequency
         """
         table = Table(frame)
-        if table.rows == 0:
-            raise HistoryError(f"table: expected rows, got none (columns {', '.join(table.names)})")
+        table.require_rows()
         parts = {"past": names(past), "future": names(future), "static": names(static)}
         wanted = None if target is None else names(target)
         for role, columns in (("target", wanted or ()), *parts.items()):

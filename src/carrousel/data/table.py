@@ -17,7 +17,7 @@ import numpy as np
 from carrousel.config import nearest
 from carrousel.data.column import parse_number
 from carrousel.data.file import write_whole
-from carrousel.data.frame import Frame, new_frame
+from carrousel.data.frame import Frame, Table, new_frame
 from carrousel.errors import ColumnError, DataError, MissingExtraError, require
 
 _CSV = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz")
@@ -39,6 +39,7 @@ def read_table(path: str | Path) -> Frame:
     Raises
     ------
     DataError : no such file, or one that cannot be read as what its name says
+    HistoryError : a table without rows
     ColumnError : two columns of the same name
     MissingExtraError : a Parquet file without pyarrow or polars
     """
@@ -63,8 +64,11 @@ def read_table(path: str | Path) -> Frame:
     if not content:
         raise DataError(f"{path}: expected a table, got an empty file; write it again")
     if suffix in _PARQUET:
-        return _read_parquet(path, content)
-    return _read_csv(path, _text(path, content, suffix.endswith(".gz")))
+        frame = _read_parquet(path, content)
+    else:
+        frame = _read_csv(path, _text(path, content, suffix.endswith(".gz")))
+    Table(frame, where=str(path)).require_rows()  # here, where the name of the file is known
+    return frame
 
 
 def write_table(frame: Frame, path: str | Path) -> None:
