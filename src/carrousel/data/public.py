@@ -77,8 +77,12 @@ class PublicSet:
     borders: tuple[int, ...] = ()
 
 
-_RAW = "https://raw.githubusercontent.com"
-_SKFORECAST = f"{_RAW}/skforecast/skforecast-datasets/main/data"
+def _raw(name: str, folder: str, sha256: str) -> File:
+    """A file below a folder of a GitHub repository, where its path is that of ``name`` without the first part."""
+    return File(name=name, url=f"https://raw.githubusercontent.com/{folder}/{name.partition('/')[2]}", sha256=sha256)
+
+
+_SKFORECAST = "skforecast/skforecast-datasets/main/data"
 
 SETS: Mapping[str, PublicSet] = {
     entry.name: entry
@@ -91,10 +95,10 @@ SETS: Mapping[str, PublicSet] = {
             citation="Zhou et al. 2021, Informer: Beyond Efficient Transformer for Long Sequence Time-Series "
             "Forecasting",
             files=(
-                File(
-                    name="ett/ETTh1.csv",
-                    url=f"{_RAW}/zhouhaoyi/ETDataset/main/ETT-small/ETTh1.csv",
-                    sha256="f18de3ad269cef59bb07b5438d79bb3042d3be49bdeecf01c1cd6d29695ee066",
+                _raw(
+                    "ett/ETTh1.csv",
+                    "zhouhaoyi/ETDataset/main/ETT-small",
+                    "f18de3ad269cef59bb07b5438d79bb3042d3be49bdeecf01c1cd6d29695ee066",
                 ),
             ),
             roles={"time": "date"},
@@ -111,15 +115,15 @@ SETS: Mapping[str, PublicSet] = {
             citation="Makridakis, Spiliotis & Assimakopoulos 2020, The M4 Competition: 100,000 time series and 61 "
             "forecasting methods",
             files=(
-                File(
-                    name="m4/Train/Hourly-train.csv",
-                    url=f"{_RAW}/Mcompetitions/M4-methods/master/Dataset/Train/Hourly-train.csv",
-                    sha256="ea59b7783573c49077a835ab6465c7d66f1474783360f310988a9a737fbca62f",
+                _raw(
+                    "m4/Train/Hourly-train.csv",
+                    "Mcompetitions/M4-methods/master/Dataset",
+                    "ea59b7783573c49077a835ab6465c7d66f1474783360f310988a9a737fbca62f",
                 ),
-                File(
-                    name="m4/Test/Hourly-test.csv",
-                    url=f"{_RAW}/Mcompetitions/M4-methods/master/Dataset/Test/Hourly-test.csv",
-                    sha256="71a57fccb15e534d973626ada4fb87febf789e9317715b7cc6dd3b5f90db6f42",
+                _raw(
+                    "m4/Test/Hourly-test.csv",
+                    "Mcompetitions/M4-methods/master/Dataset",
+                    "71a57fccb15e534d973626ada4fb87febf789e9317715b7cc6dd3b5f90db6f42",
                 ),
             ),
             roles={},
@@ -134,10 +138,10 @@ SETS: Mapping[str, PublicSet] = {
             licence="repository BSD-3-Clause; measurements by the Generalitat Valenciana under its own terms",
             citation="Red de Vigilancia y Control de la Contaminación Atmosférica, 46250047-València - Avd. Francia",
             files=(
-                File(
-                    name="skforecast/air_quality_valencia.csv",
-                    url=f"{_SKFORECAST}/air_quality_valencia.csv",
-                    sha256="42a6243296634bdd47984f268b061817c39389e613d49849d280505a6dbedb72",
+                _raw(
+                    "skforecast/air_quality_valencia.csv",
+                    _SKFORECAST,
+                    "42a6243296634bdd47984f268b061817c39389e613d49849d280505a6dbedb72",
                 ),
             ),
             roles={
@@ -157,10 +161,10 @@ SETS: Mapping[str, PublicSet] = {
             licence="repository BSD-3-Clause; original at UCI under its own terms, https://doi.org/10.24432/C5W894",
             citation="Fanaee-T 2013, Bike Sharing Dataset, UCI Machine Learning Repository",
             files=(
-                File(
-                    name="skforecast/bike_sharing_dataset_clean.csv",
-                    url=f"{_SKFORECAST}/bike_sharing_dataset_clean.csv",
-                    sha256="b2252681fd3f41eacbbd7242b1184e6aa364c4c01267db2b4b7d706aea184d36",
+                _raw(
+                    "skforecast/bike_sharing_dataset_clean.csv",
+                    _SKFORECAST,
+                    "b2252681fd3f41eacbbd7242b1184e6aa364c4c01267db2b4b7d706aea184d36",
                 ),
             ),
             roles={
@@ -182,10 +186,10 @@ SETS: Mapping[str, PublicSet] = {
             "Energy Market Operator",
             citation="O'Hara-Wild, Hyndman, Wang & Godahewa 2022, tsibbledata: Diverse Datasets for 'tsibble'",
             files=(
-                File(
-                    name="skforecast/vic_electricity.csv",
-                    url=f"{_SKFORECAST}/vic_electricity.csv",
-                    sha256="6fa81bc3552f8822e984900f727584b82b3f10f41d78a1a0cdda2879a29a122e",
+                _raw(
+                    "skforecast/vic_electricity.csv",
+                    _SKFORECAST,
+                    "6fa81bc3552f8822e984900f727584b82b3f10f41d78a1a0cdda2879a29a122e",
                 ),
             ),
             roles={"time": "Time", "target": "Demand", "past": ("Temperature",), "future": ("Holiday",)},
@@ -302,9 +306,9 @@ def _locate(file: File, progress: Progress | None) -> Path:
             return local
     if file.package:
         return _packaged(file, *file.package)
-    content = _download(file, cache / file.name, progress)
-    _verify(file, content, file.url, "try again later, or look for a newer version of carrousel")
     local = cache / file.name
+    content = _download(file, local, progress)
+    _verify(file, content, file.url, "try again later, or look for a newer version of carrousel")
     try:
         local.parent.mkdir(parents=True, exist_ok=True)
         write_whole(local, content)

@@ -27,9 +27,13 @@ def _checked(
     return y, forecast, q, ~np.isnan(y)
 
 
-def _pinball(y: Floats, forecast: Floats, q: Floats) -> Floats:
+def _losses(
+    y: npt.ArrayLike, forecast: npt.ArrayLike, quantiles: npt.ArrayLike
+) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """The loss of every quantile (..., Q), and where a truth was observed (...)."""
+    y, forecast, q, observed = _checked(y, forecast, quantiles)
     error = y[..., None] - forecast
-    return np.maximum(q * error, (q - 1) * error)
+    return np.maximum(q * error, (q - 1) * error), observed
 
 
 def pinball(y: npt.ArrayLike, forecast: npt.ArrayLike, quantiles: npt.ArrayLike, *, axis: Axis = None) -> Score:
@@ -50,58 +54,46 @@ def pinball(y: npt.ArrayLike, forecast: npt.ArrayLike, quantiles: npt.ArrayLike,
     ----------
     Koenker & Bassett 1978, Regression quantiles.
     """
-    y, forecast, q, observed = _checked(y, forecast, quantiles)
-    return mean_observed(_pinball(y, forecast, q).mean(-1), observed, axis)
+    losses, observed = _losses(y, forecast, quantiles)
+    return mean_observed(losses.mean(-1), observed, axis)
 
 
 def pinball_by_quantile(y: npt.ArrayLike, forecast: npt.ArrayLike, quantiles: npt.ArrayLike) -> Floats:
-    """Mean quantile loss of each quantile, float64 (Q,)."""
-    y, forecast, q, observed = _checked(y, forecast, quantiles)
-    return mean_observed(_pinball(y, forecast, q), observed[..., None], tuple(range(y.ndim)))
+    """Mean quantile loss of each quantile, float64 (Q,); parameters and errors as for ``pinball``."""
+    losses, observed = _losses(y, forecast, quantiles)
+    return mean_observed(losses, observed[..., None], tuple(range(observed.ndim)))
 
 
 def mean_weighted_quantile_loss(y: npt.ArrayLike, forecast: npt.ArrayLike, quantiles: npt.ArrayLike) -> float:
-    """Mean over the quantiles of 2·Σ ρ_τ / Σ|y|: what GluonTS calls ``mean_wQuantileLoss``, a share of the truth."""
-    y, forecast, q, observed = _checked(y, forecast, quantiles)
-    loss = mean_observed(_pinball(y, forecast, q).mean(-1), observed)
-    return ratio(2 * loss, mean_observed(np.abs(y), observed))
+    """Mean over the quantiles of 2·Σ ρ_τ / Σ|y|: what GluonTS calls ``mean_wQuantileLoss``, a share of the truth.
+
+    Parameters and errors as for ``pinball``.
+    """
+    size = np.abs(np.asarray(y, np.float64))
+    return ratio(2 * pinball(y, forecast, quantiles), mean_observed(size, ~np.isnan(size)))
 
 
 def crps(y: npt.ArrayLike, forecast: npt.ArrayLike, quantiles: npt.ArrayLike, *, axis: Axis = None) -> Score:
     """Continuous ranked probability score 2·∫₀¹ ρ_τ(y − F⁻¹(τ)) dτ, in the unit of y, from the quantiles at hand.
 
     The integral is a sum over cells: each quantile stands for the probabilities nearer to it than to its neighbours,
-    the outer two for the tails as well. With only the median it is the absolute error.
-
-    Parameters
-    ----------
-    y : float (...)
-    forecast : float (..., Q)
-    quantiles : float (Q,)
-    axis : axes of y to average over
+    the outer two for the tails as well. With only the median it is the absolute error. Parameters and errors as for
+    ``pinball``.
 
     References
     ----------
     Laio & Tamea 2007, eq. 12; Gneiting & Raftery 2007.
     """
-    y, forecast, q, observed = _checked(y, forecast, quantiles)
-    edges = np.concatenate([[0.0], (q[1:] + q[:-1]) / 2, [1.0]])
-    return mean_observed(2 * (_pinball(y, forecast, q) @ np.diff(edges)), observed, axis)
+    losses, observed = _losses(y, forecast, quantiles)
+    q = np.asarray(quantiles, np.float64)
+    cells = np.diff([0.0, *(q[1:] + q[:-1]) / 2, 1.0])
+    return mean_observed(2 * (losses @ cells), observed, axis)
 
 
 def calibration(y: npt.ArrayLike, forecast: npt.ArrayLike, quantiles: npt.ArrayLike, *, axis: Axis = None) -> Floats:
-    """Share of truths at or below each quantile; beside ``quantiles``, the nominal share, it is the calibration table.
+    """Share of truths at or below each quantile, float64 (..., Q); the nominal share is ``quantiles``.
 
-    Parameters
-    ----------
-    y : float (...)
-    forecast : float (..., Q)
-    quantiles : float (Q,)
-    axis : axes of y to average over
-
-    Returns
-    -------
-    float64 (..., Q)
+    Parameters and errors as for ``pinball``.
     """
     y, forecast, _, observed = _checked(y, forecast, quantiles)
     below = np.where(np.isnan(forecast), np.nan, y[..., None] <= forecast)
