@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+SOURCES := $(BIN)/python pyproject.toml constraints.txt $(wildcard native/*.cpp native/*.h native/CMakeLists.txt)
+NATIVE  := $(BIN)/python -c "import carrousel._native" 2>/dev/null || \
+           echo "The native engine was not built, NumPy runs instead; why: $(BIN)/python -m pip install -v --no-deps -e ."
 
 .PHONY: demo test check docs clean
 
@@ -24,15 +27,18 @@ docs: $(VENV)/.dev
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.all: $(VENV)/bin/python pyproject.toml constraints.txt
+# The native engine is built with every installation; without a C++ compiler the NumPy engine runs instead.
+$(VENV)/.all: $(SOURCES)
 	@echo "Installing Carrousel with everything it trains and reports with (some minutes the first time) ..."
 	$(PIP) -e ".[all]"
+	@$(NATIVE)
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.all
-	@echo "Installing what the tests compare it with ..."
+$(VENV)/.dev: $(SOURCES)
+	@echo "Installing Carrousel with everything it trains, reports and is tested with (some minutes the first time) ..."
 	$(PIP) -e ".[all,dev]"
-	@touch $@
+	@$(NATIVE)
+	@touch $(VENV)/.all $@
 
 clean:
 	rm -rf $(VENV) build dist site runs
