@@ -1,0 +1,450 @@
+// How values pass through a stack: rows in groups that stay in the caches, a block of time steps at a time, layer by layer.
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+
+#include "crew.h"
+#include "network.h"
+
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
+namespace carrousel {
+namespace {
+
+constexpr std::size_t GROUP = 48;               // rows that pass through all layers together; a multiple of a tile's rows
+constexpr std::size_t BLOCK_FLOATS = 32 * 1024;  // of the widest layer that a block of steps holds at once: 128 KiB
+
+// Denormal numbers are flushed to zero inside the kernels, since they cost a hundred times more, and nowhere else.
+class FlushDenormals {
+public:
+    FlushDenormals() {
+#if defined(__SSE2__)
+        before_ = _mm_getcsr();
+        if ((before_ & FLUSH) != FLUSH) _mm_setcsr(before_ | FLUSH);
+#elif defined(__aarch64__)
+        asm volatile("mrs %0, fpcr" : "=r"(before_));
+        asm volatile("msr fpcr, %0" ::"r"(before_ | (1ull << 24)));
+#endif
+    }
+    ~FlushDenormals() {
+#if defined(__SSE2__)
+        if ((before_ & FLUSH) != FLUSH) _mm_setcsr(before_);
+#elif defined(__aarch64__)
+        asm volatile("msr fpcr, %0" ::"r"(before_));
+#endif
+    }
+    FlushDenormals(const FlushDenormals&) = delete;
+    FlushDenormals& operator=(const FlushDenormals&) = delete;
+
+private:
+#if defined(__SSE2__)
+    static constexpr unsigned FLUSH = 0x8040;  // flush results, take inputs as zero
+    unsigned before_;
+#elif defined(__aarch64__)
+    unsigned long long before_;
+#endif
+};
+
+// What one LSTM layer remembers of all streams: row d of stream n at (d · batch + n) · stride.
+struct Memory {
+    Buffer h, c;
+    std::size_t h_stride = 0, c_stride = 0;
+
+    float* h_at(std::size_t d, std::size_t n, std::size_t batch) const { return h.floats() + (d * batch + n) * h_stride; }
+    float* c_at(std::size_t d, std::size_t n, std::size_t batch) const { return c.floats() + (d * batch + n) * c_stride; }
+};
+
+// Where the values of one call lie; distances in values.
+struct Call {
+    const void* x;
+    std::size_t x_row, x_time;
+    float* y;
+    std::size_t y_row, y_time;
+    std::size_t steps;
+    const std::size_t* lengths;  // of each stream, or null: all steps
+    const std::size_t* order;    // streams, longest first, or null: as they come
+    const TraceTarget* traces;
+
+    std::size_t stream(std::size_t k) const { return order == nullptr ? k : order[k]; }
+    std::size_t length(std::size_t stream) const { return lengths == nullptr ? steps : lengths[stream]; }
+};
+
+// The sizes of one worker's memory for a call through a stack.
+struct Plan {
+    std::size_t rows = 0;   // of a group
+    std::size_t steps = 0;  // of a block
+    std::size_t cells = 0;  // rows · steps
+    std::size_t width = 0;  // floats of the widest layer's output, padded
+    std::size_t drive = 0;  // floats of drive a cell, 0: none needed
+    std::size_t scratch = 0;
+
+    bool fits_in(const Plan& other) const {
+        return rows <= other.rows && cells <= other.cells && steps <= other.steps && width <= other.width &&
+               drive * cells <= other.drive * other.cells && scratch <= other.scratch;
+    }
+};
+
+using Pointers = std::vector<float*>;
+using Inputs = std::vector<const float*>;
+
+// What one thread works with.
+struct Worker {
+    Plan plan;
+    Buffer values[2], drive, scratch;
+    Inputs in, h, step_x;
+    Pointers out, c, drives, step_y;
+    Inputs step_drive;
+    std::vector<std::size_t> start;  // index of the first cell of each step of a block
+    std::vector<TraceRow> trace;
+
+    void prepare(const Plan& wanted) {
+        if (wanted.fits_in(plan)) return;
+        Plan next = plan;
+        next.rows = std::max(next.rows, wanted.rows);
+        next.steps = std::max(next.steps, wanted.steps);
+        next.cells = std::max(next.cells, wanted.cells);
+        next.width = std::max(next.width, wanted.width);
+        next.drive = std::max(next.drive, wanted.drive);
+        next.scratch = std::max(next.scratch, wanted.scratch);
+        for (Buffer& buffer : values) buffer = Buffer(product(next.cells, next.width, sizeof(float)));
+        drive = Buffer(product(next.cells, next.drive, sizeof(float)));
+        scratch = Buffer(product(next.scratch, sizeof(float)));
+        in.resize(next.cells);
+        out.resize(next.cells);
+        drives.resize(next.drive ? next.cells : 0);
+        start.resize(next.steps + 1);
+        for (Inputs* list : {&h, &step_x, &step_drive}) list->resize(next.rows);
+        for (Pointers* list : {&c, &step_y}) list->resize(next.rows);
+        trace.resize(next.rows);
+        plan = next;
+    }
+};
+
+Gate gate_of(Activation activation) {
+    switch (activation) {
+        case Activation::relu: return Gate::relu;
+        case Activation::tanh: return Gate::tanh;
+        case Activation::silu: return Gate::silu;
+        case Activation::sigmoid: return Gate::sigmoid;
+        default: return Gate::none;
+    }
+}
+
+}  // namespace
+
+struct Session::Impl {
+    std::shared_ptr<const Model> model;
+    const Model::Impl& network;
+    const Kernels& kernels;
+    std::size_t batch;
+    std::vector<Memory> memory;  // one a layer; of LSTMs that a stack uses
+    std::vector<Worker> workers;
+    std::unique_ptr<Crew> crew;  // threads beside the caller's
+    bool backwards = false;
+
+    Impl(std::shared_ptr<const Model> shared, std::size_t n, std::size_t threads)
+        : model(std::move(shared)), network(model->impl()), kernels(*network.kernels), batch(n), workers(threads) {
+        memory = remember(batch);
+        prepare_steps();
+        if (threads > 1) crew = std::make_unique<Crew>(threads - 1);
+    }
+
+    // Memory for n streams in their initial state.
+    std::vector<Memory> remember(std::size_t n) const {
+        std::vector<Memory> all(network.layers.size());
+        for (std::size_t k = 0; k < all.size(); ++k) {
+            const PackedLayer& layer = network.layers[k];
+            if (layer.cells.empty()) continue;
+            Memory& own = all[k];
+            own.h_stride = round_up(layer.out(), 16);
+            own.c_stride = round_up(layer.layer->hidden_size, 16);
+            own.h = Buffer(product(layer.cells.size(), n, own.h_stride * sizeof(float)));
+            own.c = Buffer(product(layer.cells.size(), n, own.c_stride * sizeof(float)));
+            if (layer.h_0.bytes())
+                for (std::size_t stream = 0; stream < n; ++stream) start(layer, own, stream, n);
+        }
+        return all;
+    }
+
+    // Put one stream back to the initial state.
+    static void start(const PackedLayer& layer, const Memory& own, std::size_t stream, std::size_t n) {
+        const std::size_t P = layer.out(), H = layer.layer->hidden_size;
+        for (std::size_t d = 0; d < layer.cells.size(); ++d) {
+            float *h = own.h_at(d, stream, n), *c = own.c_at(d, stream, n);
+            std::memset(h, 0, own.h_stride * sizeof(float));
+            std::memset(c, 0, own.c_stride * sizeof(float));
+            if (!layer.h_0.bytes()) continue;
+            std::memcpy(h, layer.h_0.floats() + d * P, P * sizeof(float));
+            std::memcpy(c, layer.c_0.floats() + d * H, H * sizeof(float));
+        }
+    }
+
+    // Every step that may come finds its memory ready.
+    void prepare_steps() {
+        for (std::size_t stack = 0; stack < network.architecture.stacks.size(); ++stack) {
+            const Plan wanted = plan(stack, 1);
+            for (Worker& worker : workers) worker.prepare(wanted);
+        }
+    }
+
+    std::size_t rows_at_once() const {
+        const std::size_t share = (batch + workers.size() - 1) / workers.size(), groups = (share + GROUP - 1) / GROUP;
+        return (share + groups - 1) / groups;
+    }
+
+    Plan plan(std::size_t stack, std::size_t steps) const {
+        Plan wanted;
+        wanted.rows = rows_at_once();
+        std::size_t widest = 16, drive = 0;
+        bool whole = false;
+        for (std::size_t k : network.architecture.stacks[stack].second) {
+            const PackedLayer& layer = network.layers[k];
+            widest = std::max(widest, round_up(layer.width(), 16));
+            whole |= layer.layer->bidirectional || layer.layer->reverse;
+            for (const PackedCell& cell : layer.cells) drive = std::max(drive, kernels.drive_size(cell.cell));
+        }
+        const bool driven = wanted.rows < static_cast<std::size_t>(kernels.rows) && steps > 1 && drive > 0;
+        wanted.width = widest;
+        wanted.drive = driven ? drive : 0;
+        const std::size_t tile = static_cast<std::size_t>(kernels.rows);
+        const std::size_t fitting = BLOCK_FLOATS / (wanted.rows * std::max(widest, wanted.drive));
+        wanted.steps = whole ? steps : std::min(steps, std::clamp<std::size_t>(fitting / tile * tile, tile, 16 * tile));
+        wanted.cells = product(wanted.rows, std::max<std::size_t>(wanted.steps, 1));
+        for (std::size_t k : network.architecture.stacks[stack].second) {
+            const PackedLayer& layer = network.layers[k];
+            if (layer.layer->kind == Kind::linear)
+                wanted.scratch = std::max(wanted.scratch, kernels.dense_scratch(layer.dense.matrix, wanted.cells));
+            for (const PackedCell& cell : layer.cells) {
+                wanted.scratch = std::max(wanted.scratch, kernels.step_scratch(cell.cell, wanted.rows));
+                if (driven)
+                    wanted.scratch = std::max(wanted.scratch, kernels.drive_scratch(cell.cell, wanted.cells));
+            }
+        }
+        return wanted;
+    }
+
+    // A call, its rows shared out among the workers.
+    void execute(std::size_t stack, const Call& call, const Plan& wanted) noexcept {
+        const std::size_t groups = (batch + wanted.rows - 1) / wanted.rows;
+        backwards = !backwards;
+        const auto share = [&](std::size_t worker) {
+            const FlushDenormals flush;
+            for (std::size_t group = worker; group < groups; group += workers.size()) {
+                const std::size_t first = group * wanted.rows;
+                pass(workers[worker], stack, call, wanted, first, std::min(wanted.rows, batch - first));
+            }
+        };
+        if (crew != nullptr && groups > 1)
+            crew->run(share);
+        else
+            for (std::size_t worker = 0; worker < std::min(workers.size(), groups); ++worker) share(worker);
+    }
+
+    // Streams first ... first + rows of the call's order through the stack.
+    void pass(Worker& w, std::size_t stack, const Call& call, const Plan& plan, std::size_t first, std::size_t rows) {
+        const std::size_t longest = call.length(call.stream(first));
+        for (std::size_t from = 0; from < longest; from += plan.steps)
+            block(w, stack, call, first, rows, from, std::min(from + plan.steps, longest), plan.drive > 0);
+    }
+
+    void block(Worker& w, std::size_t stack, const Call& call, std::size_t first, std::size_t rows, std::size_t from,
+               std::size_t to, bool driven) {
+        const std::vector<std::size_t>& route = network.architecture.stacks[stack].second;
+        std::size_t cells = 0;
+        std::size_t live = rows;
+        const bool ids = network.layers[route.front()].layer->kind == Kind::embedding;
+        for (std::size_t t = from; t < to; ++t) {
+            w.start[t - from] = cells;
+            while (call.length(call.stream(first + live - 1)) <= t) --live;  // the longest goes on to the end
+            for (std::size_t r = 0; r < live; ++r, ++cells) {
+                const std::size_t at = call.stream(first + r) * call.x_row + t * call.x_time;
+                if (ids) {
+                    const PackedLayer& layer = network.layers[route.front()];
+                    const std::size_t id = static_cast<std::size_t>(static_cast<const std::int32_t*>(call.x)[at]);
+                    w.in[cells] = layer.table.floats() + id * layer.layer->output_size;
+                } else {
+                    w.in[cells] = static_cast<const float*>(call.x) + at;
+                }
+            }
+        }
+        w.start[to - from] = cells;
+
+        int next = 0;  // the buffer that the next layer writes to
+        const auto outputs = [&](bool last, std::size_t width) {
+            if (!last) {
+                float* base = w.values[next].floats();
+                next = 1 - next;
+                for (std::size_t k = 0; k < cells; ++k) w.out[k] = base + k * width;
+                return;
+            }
+            for (std::size_t t = from, k = 0; t < to; ++t)
+                for (std::size_t r = 0; k < w.start[t - from + 1]; ++r, ++k)
+                    w.out[k] = call.y + call.stream(first + r) * call.y_row + t * call.y_time;
+        };
+        for (std::size_t n = 0; n < route.size(); ++n) {
+            const PackedLayer& layer = network.layers[route[n]];
+            const bool last = n + 1 == route.size();
+            const std::size_t width = round_up(layer.width(), 16);
+            if (layer.layer->kind == Kind::embedding) {
+                if (!last) continue;
+                outputs(last, width);
+                for (std::size_t k = 0; k < cells; ++k)
+                    std::memcpy(w.out[k], w.in[k], layer.width() * sizeof(float));
+            } else if (layer.layer->kind == Kind::scale) {
+                outputs(last, width);
+                for (std::size_t k = 0; k < cells; ++k)
+                    kernels.scale(w.in[k], layer.weight.floats(), layer.bias.floats(), w.out[k], layer.width());
+            } else if (layer.layer->kind == Kind::linear) {
+                outputs(last, width);
+                kernels.dense(layer.dense.matrix, gate_of(layer.layer->activation), cells, w.in.data(), w.out.data(),
+                              w.scratch.floats());
+            } else {
+                for (std::size_t d = 0; d < layer.cells.size(); d += layer.directions()) {
+                    outputs(last && d + layer.directions() == layer.cells.size(), width);
+                    for (std::size_t way = 0; way < layer.directions(); ++way)
+                        recur(w, route[n], d + way, call, first, rows, from, to, way * layer.out(), driven);
+                    if (d + layer.directions() < layer.cells.size())
+                        for (std::size_t k = 0; k < cells; ++k) w.in[k] = w.out[k];
+                }
+            }
+            if (!last)
+                for (std::size_t k = 0; k < cells; ++k) w.in[k] = w.out[k];
+        }
+    }
+
+    // One layer and direction of an LSTM over a block of steps: w.in to w.out from `column` on.
+    void recur(Worker& w, std::size_t index, std::size_t d, const Call& call, std::size_t first, std::size_t rows,
+               std::size_t from, std::size_t to, std::size_t column, bool driven) {
+        const PackedLayer& layer = network.layers[index];
+        const bool reversed = column > 0 || layer.layer->reverse;
+        const Cell& cell = layer.cells[d].cell;
+        const Memory& own = memory[index];
+        const std::size_t cells = w.start[to - from];
+        if (driven) {
+            const std::size_t size = kernels.drive_size(cell);
+            for (std::size_t k = 0; k < cells; ++k) w.drives[k] = w.drive.floats() + k * size;
+            kernels.drive(cell, cells, w.in.data(), w.drives.data(), w.scratch.floats());
+        }
+        for (std::size_t r = 0; r < rows; ++r) {
+            const std::size_t stream = call.stream(first + r);
+            w.h[r] = own.h_at(d, stream, batch);
+            w.c[r] = own.c_at(d, stream, batch);
+        }
+        const TraceTarget* target = call.traces == nullptr ? nullptr : call.traces + index;
+        for (std::size_t s = from; s < to; ++s) {
+            const std::size_t live = w.start[s - from + 1] - w.start[s - from];
+            for (std::size_t r = 0; r < live; ++r) {
+                const std::size_t stream = call.stream(first + r);
+                const std::size_t t = reversed ? call.length(stream) - 1 - s : s;
+                const std::size_t k = w.start[t - from] + r;
+                w.step_x[r] = w.in[k];
+                w.step_y[r] = w.out[k] + column;
+                if (driven) w.step_drive[r] = w.drives[k];
+                if (target != nullptr) w.trace[r] = trace_row(*target, layer, d, t, stream);
+            }
+            kernels.step({live, w.step_x.data(), w.h.data(), w.c.data(), w.step_y.data(),
+                          driven ? w.step_drive.data() : nullptr, target == nullptr ? nullptr : w.trace.data(),
+                          w.scratch.floats(), backwards != ((s - from) % 2 == 1)},
+                         cell);
+            for (std::size_t r = 0; r < live; ++r) w.h[r] = w.step_y[r];
+        }
+        for (std::size_t r = 0; r < rows; ++r) {
+            float* state = own.h_at(d, call.stream(first + r), batch);
+            if (w.h[r] != state) std::memcpy(state, w.h[r], cell.out * sizeof(float));
+        }
+    }
+
+    TraceRow trace_row(const TraceTarget& target, const PackedLayer& layer, std::size_t d, std::size_t t,
+                       std::size_t stream) const {
+        const std::size_t at = (t * layer.cells.size() + d) * batch + stream;
+        const std::size_t H = at * layer.layer->hidden_size, P = at * layer.out();
+        return {target.i + H, target.f + H, target.g + H, target.o + H, target.c + H, target.h + P};
+    }
+};
+
+Session::Session(std::shared_ptr<const Model> model, std::size_t batch, std::size_t threads)
+    : impl_(std::make_unique<Impl>(std::move(model), batch, std::max<std::size_t>(threads, 1))) {}
+Session::~Session() = default;
+
+std::size_t Session::batch() const { return impl_->batch; }
+const std::shared_ptr<const Model>& Session::model() const { return impl_->model; }
+
+void Session::step(std::size_t stack, const void* x, std::size_t x_stride, float* y, std::size_t y_stride) noexcept {
+    Plan plan;
+    plan.rows = impl_->rows_at_once();
+    plan.steps = 1;
+    impl_->execute(stack, {x, x_stride, 0, y, y_stride, 0, 1, nullptr, nullptr, nullptr}, plan);
+}
+
+void Session::run(std::size_t stack, const void* x, std::size_t steps, const std::size_t* lengths, float* y,
+                  const TraceTarget* traces) {
+    const StackWidths widths = stack_widths(impl_->network.architecture, stack);
+    const std::size_t in = widths.ids ? 1 : widths.in, batch = impl_->batch;
+    std::vector<std::size_t> order;
+    if (lengths != nullptr && !std::is_sorted(lengths, lengths + batch, std::greater<>())) {
+        order.resize(batch);
+        std::iota(order.begin(), order.end(), std::size_t{0});
+        std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return lengths[a] > lengths[b]; });
+    }
+    const Plan plan = impl_->plan(stack, steps);
+    for (Worker& worker : impl_->workers) worker.prepare(plan);
+    if (lengths != nullptr)
+        for (std::size_t n = 0; n < batch; ++n)
+            std::memset(y + (n * steps + lengths[n]) * widths.out, 0, (steps - lengths[n]) * widths.out * sizeof(float));
+    if (steps == 0) return;
+    impl_->execute(stack,
+                   {x, steps * in, in, y, steps * widths.out, widths.out, steps, lengths,
+                    order.empty() ? nullptr : order.data(), traces},
+                   plan);
+}
+
+void Session::reset(const std::size_t* rows, std::size_t count) {
+    for (std::size_t k = 0; k < impl_->memory.size(); ++k) {
+        if (impl_->network.layers[k].cells.empty()) continue;
+        for (std::size_t n = 0; n < (rows == nullptr ? impl_->batch : count); ++n)
+            Impl::start(impl_->network.layers[k], impl_->memory[k], rows == nullptr ? n : rows[n], impl_->batch);
+    }
+}
+
+// Row k becomes that of another session's row rows[k].
+void Session::take(const Session& other, const std::size_t* rows, std::size_t count) {
+    for (std::size_t k = 0; k < impl_->memory.size(); ++k) {
+        const Memory &from = other.impl_->memory[k], &to = impl_->memory[k];
+        for (std::size_t d = 0; d < impl_->network.layers[k].cells.size(); ++d)
+            for (std::size_t n = 0; n < count; ++n) {
+                std::memcpy(to.h_at(d, n, impl_->batch), from.h_at(d, rows[n], other.batch()), to.h_stride * sizeof(float));
+                std::memcpy(to.c_at(d, n, impl_->batch), from.c_at(d, rows[n], other.batch()), to.c_stride * sizeof(float));
+            }
+    }
+}
+
+std::unique_ptr<Session> Session::fork(const std::size_t* rows, std::size_t count) const {
+    auto session = std::make_unique<Session>(impl_->model, count, impl_->workers.size());
+    session->take(*this, rows, count);
+    return session;
+}
+
+std::unique_ptr<Session> Session::resized(std::size_t batch) const {
+    auto session = std::make_unique<Session>(impl_->model, batch, impl_->workers.size());
+    std::vector<std::size_t> kept(std::min(batch, impl_->batch));
+    std::iota(kept.begin(), kept.end(), std::size_t{0});
+    session->take(*this, kept.data(), kept.size());
+    return session;
+}
+
+std::vector<StateView> Session::state() {
+    std::vector<StateView> views;
+    for (std::size_t k = 0; k < impl_->memory.size(); ++k) {
+        const PackedLayer& layer = impl_->network.layers[k];
+        const Memory& own = impl_->memory[k];
+        if (layer.cells.empty()) continue;
+        const std::string& name = layer.layer->name;
+        views.push_back({name + ".h", own.h.floats(), layer.cells.size(), layer.out(), own.h_stride});
+        views.push_back({name + ".c", own.c.floats(), layer.cells.size(), layer.layer->hidden_size, own.c_stride});
+    }
+    return views;
+}
+
+}  // namespace carrousel
