@@ -370,7 +370,7 @@ Architecture parse_architecture(const Json& data, const std::string& where) {
     return architecture;
 }
 
-void check_tensors(const Architecture& architecture, const Tensors& tensors, const std::string& where) {
+void check_shapes(const Architecture& architecture, const Tensors& tensors, const std::string& where) {
     Shapes expected = expected_tensors(architecture);
     for (const auto& [name, shape] : expected) {
         if (!tensors.contains(name)) fail(where, "missing tensor " + quote(name) + ", expected " + shape_text(shape));
@@ -387,6 +387,10 @@ void check_tensors(const Architecture& architecture, const Tensors& tensors, con
                             sizes_text(architecture, name));
         }
     }
+}
+
+void check_tensors(const Architecture& architecture, const Tensors& tensors, const std::string& where) {
+    check_shapes(architecture, tensors, where);
     for (const auto& [name, tensor] : tensors) {
         std::size_t size = 1, bad = 0;
         for (std::size_t extent : tensor.shape) size *= extent;
