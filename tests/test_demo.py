@@ -25,6 +25,7 @@ def test_the_demo_leaves_a_report_and_a_model_that_forecasts(tmp_path):
     assert "over 600 rows one after another" in report
     assert "Caution" not in report
     assert "<dd>up to 2013-10-20 23:00</dd>" in report
+    assert "ten weeks, lengthened from five after their results had been seen" in report
     forecast = carrousel.load(page.parent / "model").predict()
     assert len(forecast["Carrousel"]) == 3 * 24
     assert forecast["time_hour"].min() == np.datetime64("2013-10-21T00:00:00")

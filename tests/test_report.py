@@ -203,12 +203,15 @@ def test_rows_that_the_model_had_seen_are_owned_up_to(model, tmp_path):
     text, _, _ = written(tmp_path, model, unfair)
     assert f"Caution: {first.sum()} windows hold rows that the model had seen" in text
     assert "none of which the bands were calibrated on" not in text
+    assert "Nothing in the model was chosen" not in text
 
 
 def test_a_fair_test_is_called_one(page):
     text, _, _ = read(page)
     assert "Caution" not in text
     assert "Measured on 14 windows, none of which the bands were calibrated on." in text
+    assert "Nothing in the model was chosen on these windows" in text
+    assert "Where the parts end was up to whoever split the table." in text
 
 
 def test_figures_hold_the_errors_of_the_backtest(page, result):

@@ -114,8 +114,8 @@ def overlap(evidence: Evidence, forecaster: Forecaster) -> int:
 def method(evidence: Evidence, seen: int) -> list[str]:
     """How the numbers came about, so that a reader can judge them."""
     chosen = (
-        "Nothing was chosen on these windows: look-back, length of training and width of the bands come from a "
-        "validation part that ends before them."
+        "Nothing in the model was chosen on these windows: look-back, length of training and width of the bands come "
+        "from a validation part that ends before them. Where the parts end was up to whoever split the table."
         if not seen
         else f"{seen:,} windows hold rows that the model had seen, so these numbers flatter it."
     )

@@ -179,13 +179,15 @@ class Forecaster:
 
         Parameters
         ----------
-        frame : recent rows of any series, those of training or others; None goes on from the rows trained on
+        frame : recent rows of any series, those of training or others; None goes on from the rows trained on, the last
+            of which the model keeps
         future : rows ahead with the covariates known ahead; they may also stand at the end of `frame`, without targets
 
         Returns
         -------
-        frame of the kind that came in (a dict of columns, if None did): id, stamp, ``Carrousel`` and its bands,
-        H rows a series; jointly, a target takes the place of a series
+        frame of the kind that came in; without one, a dict from column names to NumPy arrays, whatever kind the model
+        was trained on. Its columns: id, stamp, ``Carrousel`` and its bands, H rows a series; jointly, a target takes
+        the place of a series
 
         Raises
         ------
