@@ -1,10 +1,10 @@
 """Carrousel against neuralforecast's LSTM and PatchTST and GluonTS' DeepAR, each at its library's defaults.
 
 The rivals run in an environment of their own (benchmarks/requirements-rivals.txt), one after the other, on the same
-machine and threads. Their raw results are kept in a folder and not computed again unless asked:
-the slowest take hours.
+machine and threads. Raw results, Carrousel's too, are kept in a folder as they come and not computed again unless
+asked: the slowest take hours.
 
-  python benchmarks/forecast_rivals.py --rival-python /tmp/rivals/bin/python
+  taskset -c 1 python benchmarks/forecast_rivals.py --rival-python /tmp/rivals/bin/python --threads 1
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ import json
 import os
 import subprocess
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import page
@@ -24,38 +27,90 @@ from carrousel.metrics import coverage, crps, mae, mase, mse, naive_scale
 
 RIVALS = {"lstm": "neuralforecast LSTM", "patchtst": "neuralforecast PatchTST", "deepar": "GluonTS DeepAR"}
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+ERRORS = ("MAE", "MSE", "MASE", "CRPS")
+COVERAGE = "90 % coverage"
 # A hundred sampled paths of 96 recurrent steps for each of 19,495 windows take DeepAR hours: every 23rd window then (no
 # divisor of a day, so that all hours occur).
 DEEPAR_STEP = 23
 
 
-def run_rival(name: str, task: Task, options: argparse.Namespace) -> tuple[dict[str, object], np.ndarray]:
-    """Costs and forecasts (N, H, S, 5) of a rival, from the folder of results or from a run."""
-    folder: Path = options.results
-    folder.mkdir(parents=True, exist_ok=True)
-    stem = folder / f"{task.name}-{name}"
-    if options.again or not stem.with_suffix(".json").exists():
-        inputs = folder / f"{task.name}-{name}-task.npz"
+@dataclass(frozen=True)
+class Run:
+    """One model on one task: what it cost, and its forecasts, float64 (N, H, S, 5)."""
+
+    cost: dict[str, Any]
+    forecast: np.ndarray
+
+    @property
+    def fit(self) -> float:
+        return self.cost["fit_seconds"]
+
+
+def kept(stem: Path, options: argparse.Namespace, make: Callable[[], None]) -> Run:
+    """The run whose results lie at ``stem``, made first if they do not.
+
+    Results that were measured under other conditions than those asked for are refused: a page compares like with like.
+    """
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    costs = stem.with_suffix(".json")
+    if options.again or not costs.exists():
+        make()
+    cost = json.loads(costs.read_text())
+    asked = {"threads": options.threads, "cores": cores()} | (
+        {"minutes_limit": options.minutes} if "minutes_limit" in cost else {}
+    )
+    if any(cost[key] != value for key, value in asked.items()):
+        raise SystemExit(
+            f"{costs}: expected a run with {asked}, got { {key: cost[key] for key in asked} }; use --again"
+        )
+    with np.load(stem.with_suffix(".npz")) as file:
+        run = Run(cost, file["forecast"].astype(np.float64))
+    print(f"{stem.name}: fit {run.fit:.0f} s, predict {cost['predict_seconds']:.0f} s", flush=True)
+    return run
+
+
+def cores() -> list[int]:
+    """The processor cores that this process, and so every fit, may run on."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+
+
+def run_rival(name: str, task: Task, options: argparse.Namespace) -> Run:
+    """A rival, by the interpreter that has it."""
+    stem = options.results / f"{task.name}-{name}"
+
+    def make() -> None:
+        inputs = stem.with_name(f"{stem.name}-task.npz")
         task.save(inputs)
-        script = Path(__file__).with_name("rival.py")
-        command = [options.rival_python, script, name, inputs, stem]
+        command = [options.rival_python, Path(__file__).with_name("rival.py"), name, inputs, stem]
         limits = ["--minutes", options.minutes, "--threads", options.threads]
         environment = os.environ | {"OMP_NUM_THREADS": str(options.threads)}
         with stem.with_suffix(".log").open("w") as log:
             subprocess.run(
                 [str(part) for part in command + limits], check=True, stdout=log, stderr=log, env=environment
             )
-    with np.load(stem.with_suffix(".npz")) as file:
-        return json.loads(stem.with_suffix(".json").read_text()), file["forecast"].astype(np.float64)
+
+    return kept(stem, options, make)
 
 
-def run_ours(task: Task, options: argparse.Namespace, seed: int) -> tuple[dict[str, float], np.ndarray]:
-    """Costs and forecasts (N, H, S, 5) of Carrousel at its own defaults."""
+def run_ours(task: Task, options: argparse.Namespace, seed: int) -> Run:
+    """Carrousel at its own defaults."""
+    stem = options.results / f"{task.name}-carrousel-{seed}"
+
+    def make() -> None:
+        cost, forecast = fit_ours(task, options.threads, seed)
+        np.savez_compressed(stem.with_suffix(".npz"), forecast=forecast.astype(np.float32))
+        cost |= {"threads": options.threads, "cores": cores()}
+        stem.with_suffix(".json").write_text(json.dumps(cost, indent=2) + "\n")
+
+    return kept(stem, options, make)
+
+
+def fit_ours(task: Task, threads: int, seed: int) -> tuple[dict[str, Any], np.ndarray]:
     import torch
 
     from carrousel import Forecaster
 
-    torch.set_num_threads(options.threads)
+    torch.set_num_threads(threads)
     first, last = int(task.origins[0]), int(task.origins[-1]) + task.horizon
     train = task.frame(0, task.train_rows)
     validation = task.frame(task.train_rows, first) if first > task.train_rows else 0.15
@@ -85,61 +140,71 @@ def scores(task: Task, forecast: np.ndarray) -> dict[str, float]:
         "MSE": mse(y, point),
         "MASE": mase(y, point, scale),
         "CRPS": crps(y, np.sort(forecast, axis=-1), QUANTILES),
-        "90 % coverage": coverage(y, forecast[..., 0], forecast[..., 4]),
+        COVERAGE: coverage(y, forecast[..., 0], forecast[..., 4]),
     }
 
 
-def compare(task: Task, names: list[str], options: argparse.Namespace) -> str:
-    """The section of one task."""
-    print(f"{task.name}: Carrousel", flush=True)
+def seasonal_naive(task: Task) -> np.ndarray:
+    """The last season again and again, as five equal quantiles: float64 (N, H, S, 5)."""
+    rows = task.origins[:, None] - task.season + np.arange(task.horizon) % task.season
+    return np.repeat(task.values[:, rows].transpose(1, 2, 0)[..., None], len(QUANTILES), axis=-1)
+
+
+def line(name: str, found: list[dict[str, float]], runs: list[Run]) -> list[str]:
+    """A row of a task's table: means over the runs."""
+    shown = (*ERRORS, COVERAGE) if runs else ("MAE", "MSE", "MASE")
+    cells = [f"{np.mean([f[key] for f in found]):.4g}" for key in shown]
+    if not runs:
+        return [name, *cells, "", "", "", ""]
+    return [name, *cells, f"{np.mean([r.fit for r in runs]):.0f}", f"{runs[0].cost['predict_seconds']:.1f}"]
+
+
+def verdict(ours: dict[str, float], theirs: dict[str, float], share: float) -> list[str]:
+    """In which errors Carrousel is lower, which not, its share of the rival's time, and whether the target is met."""
+    lower = [key for key in ERRORS if ours[key] < theirs[key]]
+    higher = [key for key in ERRORS if key not in lower]
+    met = "yes" if not higher and share <= 0.2 else "in part" if lower and share <= 0.2 else "no"
+    return [", ".join(lower) or "none", ", ".join(higher) or "none", f"{100 * share:.1f} %", met]
+
+
+def note(name: str, cost: dict[str, Any]) -> str:
+    """What had to be set for a rival, and how far it came."""
+    settings = ", ".join(f"{key}={value}" for key, value in cost["settings"].items())
+    share = f"{cost['steps']:,} of {cost['default_steps']:,} steps"
+    if cost["steps"] < cost["default_steps"]:
+        whole = cost["fit_seconds"] / max(cost["steps"], 1) * cost["default_steps"] / 60
+        share += f", **stopped by the limit of {cost['minutes_limit']:g} minutes**, all would take {whole:,.0f} minutes"
+    return f"- {RIVALS[name]} {cost['version']} ({settings}; {share}; {cost['fit_cpu_seconds']:.0f} CPU seconds)"
+
+
+def compare(task: Task, thinned: Task | None, options: argparse.Namespace) -> tuple[str, list[list[str]]]:
+    """The section of one task, and a row of the summary for each rival; DeepAR forecasts the thinned task if given."""
     ours = [run_ours(task, options, seed) for seed in options.seeds]
-    fit = [cost["fit_seconds"] for cost, _ in ours]
-    lines, notes = [], []
-
-    def line(name: str, found: list[dict[str, float]], seconds: list[float], predicted: float, ratio: str) -> list[str]:
-        cells = [f"{np.mean([f[key] for f in found]):.4g}" for key in ("MAE", "MSE", "MASE", "CRPS", "90 % coverage")]
-        return [name, *cells, f"{np.mean(seconds):.0f}", f"{predicted:.1f}", ratio]
-
-    for name in names:
-        rival_task = task
-        if name == "deepar" and len(task.origins) > 500:
-            rival_task = options.thinned
-        print(f"{task.name}: {RIVALS[name]}", flush=True)
-        cost, forecast = run_rival(name, rival_task, options)
-        theirs = scores(rival_task, forecast)
-        rows = np.isin(task.origins, rival_task.origins)
-        same = [scores(rival_task, values[rows]) for _, values in ours]
-        label = RIVALS[name]
-        if rival_task is not task:
-            label += f" ({len(rival_task.origins)} windows)"
-            lines.append(
-                line(f"Carrousel ({len(rival_task.origins)} windows)", same, fit, ours[0][0]["predict_seconds"], "1")
-            )
-        lower = np.mean([s["MAE"] for s in same]) <= theirs["MAE"]
-        ratio = cost["fit_seconds"] / np.mean(fit)
-        lines.append(
-            line(
-                label,
-                [theirs],
-                [cost["fit_seconds"]],
-                cost["predict_seconds"],
-                f"{ratio:.1f}" if lower else "not reached",
-            )
-        )
-        settings = ", ".join(f"{key}={value}" for key, value in cost["settings"].items())
-        share = f"{cost['steps']:,} of {cost['default_steps']:,} steps"
-        if cost["steps"] < cost["default_steps"]:
-            whole = cost["fit_seconds"] / max(cost["steps"], 1) * cost["default_steps"] / 60
-            share += f": stopped by the limit of {cost['minutes_limit']:g} minutes; all of them would take {whole:,.0f}"
-        notes.append(
-            f"- {RIVALS[name]} {cost['version']} ({settings}; {share}; {cost['fit_cpu_seconds']:.0f} CPU seconds)"
-        )
-    everything = [scores(task, values) for _, values in ours]
-    lines.insert(0, line("**Carrousel**", everything, fit, ours[0][0]["predict_seconds"], "1"))
-    cpu = np.mean([cost["fit_cpu_seconds"] for cost, _ in ours])
-    notes.insert(0, f"- Carrousel at its defaults (horizon, season and seed given; {cpu:.0f} CPU seconds)")
-    header = ["", "MAE", "MSE", "MASE", "CRPS", "90 % coverage", "fit, s", "predict, s", "time ratio"]
-    return "\n\n".join([f"## {task.name}", task.description + ".", page.table(header, lines), "\n".join(notes)])
+    fit = float(np.mean([run.fit for run in ours]))
+    cpu = float(np.mean([run.cost["fit_cpu_seconds"] for run in ours]))
+    lines = [
+        line("**Carrousel**", [scores(task, run.forecast) for run in ours], ours),
+        line("seasonal naive", [scores(task, seasonal_naive(task))], []),
+    ]
+    notes = [f"- Carrousel at its defaults (horizon, season and seed given; {cpu:.0f} CPU seconds)"]
+    summary: list[list[str]] = []
+    for name in options.rivals:
+        on = thinned if name == "deepar" and thinned else task
+        run = run_rival(name, on, options)
+        theirs = scores(on, run.forecast)
+        rows = np.isin(task.origins, on.origins)
+        same = [scores(on, our.forecast[rows]) for our in ours]
+        windows = "" if on is task else f" ({len(on.origins)} windows a series)"
+        if windows:
+            lines.append([*line(f"**Carrousel**{windows}", same, ours)[:-2], "", ""])
+        lines.append(line(RIVALS[name] + windows, [theirs], [run]))
+        notes.append(note(name, run.cost))
+        mean = {key: float(np.mean([found[key] for found in same])) for key in ERRORS}
+        summary.append([task.name, RIVALS[name], *verdict(mean, theirs, fit / run.fit)])
+    header = ["", *ERRORS, COVERAGE, "fit, s", "predict, s"]
+    return "\n\n".join(
+        [f"## {task.name}", task.description + ".", page.table(header, lines), "\n".join(notes)]
+    ), summary
 
 
 def main() -> None:
@@ -150,31 +215,40 @@ def main() -> None:
     parser.add_argument("--rivals", nargs="*", choices=list(RIVALS), default=list(RIVALS), help="default: all")
     parser.add_argument("--tasks", nargs="*", choices=["etth1", "synthetic"], default=["synthetic", "etth1"])
     parser.add_argument("--results", type=Path, default=Path("runs/rivals"), help="raw results (default: %(default)s)")
-    parser.add_argument("--again", action="store_true", help="run the rivals again although there are results")
+    parser.add_argument("--again", action="store_true", help="run everything again although there are results")
     parser.add_argument("--minutes", type=float, default=60, help="limit of a rival's fit (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=2, help="threads of every fit (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=1, help="threads of every fit (default: %(default)s)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="Carrousel's seeds (default: 0)")
     options = parser.parse_args()
-    sections = []
+    sections, summary = [], []
     for name in options.tasks:
         if name == "etth1":
             from carrousel.data.public import path
 
-            task = etth1(path("etth1"))
-            options.thinned = etth1(path("etth1"), step=DEEPAR_STEP)
+            section, rows = compare(etth1(path("etth1")), etth1(path("etth1"), step=DEEPAR_STEP), options)
         else:
-            task = synthetic()
-        sections.append(compare(task, options.rivals, options))
+            section, rows = compare(synthetic(), None, options)
+        sections.append(section)
+        summary += rows
+    threads = "one thread" if options.threads == 1 else f"{options.threads} threads"
+    where = "one core" if len(cores()) == 1 else f"{len(cores())} cores"
     intro = (
-        "Each rival at its library's own defaults; what had to be set stands below each table. CRPS is taken from the "
-        "quantiles 0.05, 0.25, 0.5, 0.75 and 0.95; errors are of the median. The time ratio is the rival's time to fit "
-        "over Carrousel's time to fit, which is an upper bound of its time to reach the rival's MAE; "
-        "“not reached” where Carrousel's MAE is higher."
+        f"Each rival at its library's own defaults; what had to be set stands below each table. Every fit, Carrousel's "
+        f"and the rivals', ran alone with {threads} on {where}, a rival's for {options.minutes:g} minutes at most. "
+        "Is Carrousel's error lower after at most a fifth of the time that the rival's fit was given?"
     )
+    after = (
+        "Where a rival was stopped by the limit, the answer is about the rival as far as it came by then: longer, it "
+        "may get better. Errors are of the median; CRPS is taken from the quantiles 0.05, 0.25, 0.5, 0.75 and 0.95. "
+        "All fit their weights on the training rows alone. Where a task has validation rows, Carrousel chooses its "
+        "look-back, stops and calibrates on them, which the rivals' defaults have no use for; where it has none, "
+        "Carrousel takes them out of its training rows."
+    )
+    header = ["task", "rival", "Carrousel lower in", "not lower in", "share of the rival's time", "target met"]
     page.write(
         "forecast_rivals",
         "Forecasts against other libraries",
-        [intro, *sections],
+        [intro, page.table(header, summary), after, *sections],
         packages=("carrousel", "torch", "numpy"),
         seeds=f"Carrousel {', '.join(map(str, options.seeds))}; rivals 1",
     )

@@ -43,21 +43,23 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def command() -> str:
-    """The command line that is running, as a reader would type it."""
+    """The command line that is running, as a reader would type it; bound to the cores that it is bound to."""
     script = Path(sys.argv[0]).resolve()
     root = PAGES.parent.parent
     shown = script.relative_to(root) if script.is_relative_to(root) else script.name
-    return shlex.join(["python", str(shown), *sys.argv[1:]])
+    line = shlex.join(["python", str(shown), *sys.argv[1:]])
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    return f"taskset -c {','.join(map(str, cores))} {line}" if 0 < len(cores) < (os.cpu_count() or 1) else line
 
 
-def write(name: str, title: str, parts: Sequence[str], *, packages: Sequence[str], seeds: str) -> Path:
+def write(name: str, title: str, parts: Sequence[str], *, packages: Sequence[str], seeds: str = "") -> Path:
     """Write docs/benchmarks/<name>.md and say where."""
     facts = [
         f"- machine: {machine()}",
         f"- versions: {versions(*packages)}",
         f"- command: `{command()}`",
         f"- date: {datetime.datetime.now(datetime.UTC):%Y-%m-%d}",
-        f"- seeds: {seeds}",
+        *([f"- seeds: {seeds}"] if seeds else []),
     ]
     PAGES.mkdir(parents=True, exist_ok=True)
     path = PAGES / f"{name}.md"

@@ -92,6 +92,10 @@ def neuralforecast(task: dict[str, np.ndarray], model: str, minutes: float, seed
     cost = Cost()
     forecaster.fit(train)
     cost.lap("fit")
+    [trained] = forecaster.models  # a deep copy of the network, and of the counter
+    [steps] = [c.steps for c in trained.trainer_kwargs["callbacks"] if isinstance(c, type(counter))]
+    if not steps:
+        raise RuntimeError("neuralforecast counted no training step")
     out = forecaster.cross_validation(
         history, n_windows=None, test_size=last - first, step_size=step, refit=False, use_fitted=True
     )
@@ -108,7 +112,7 @@ def neuralforecast(task: dict[str, np.ndarray], model: str, minutes: float, seed
     return {
         "forecast": forecast.transpose(1, 2, 0, 3),
         **cost.seconds,
-        "steps": counter.steps,
+        "steps": steps,
         "default_steps": int(network.max_steps),
         "settings": settings,
         "version": version("neuralforecast"),
@@ -176,10 +180,10 @@ def main() -> None:
     result |= {
         "model": options.model,
         "threads": options.threads,
+        "cores": sorted(os.sched_getaffinity(0)),
         "minutes_limit": options.minutes,
         "torch": torch.__version__,
         "python": platform.python_version(),
-        "nice": os.nice(0),
     }
     options.output.with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n")
 
