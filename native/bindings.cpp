@@ -72,7 +72,8 @@ struct PySession {
         : owner(std::move(model)), session(std::move(own)), views(session->state()) {}
 };
 
-nb::object slow_step;  // (session, x, out, stack): refuses in one sentence, or brings the arrays into form and steps
+// (session, x, out, stack): refuses in one sentence, or brings the arrays into form and steps. Kept for ever.
+PyObject* slow_step = nullptr;
 
 class Busy {
 public:
@@ -150,7 +151,7 @@ nb::object step(nb::handle self, nb::handle x, nb::handle out, nb::handle stack)
             }
         }
     }
-    return slow_step(self, x, out, stack);
+    return nb::borrow(slow_step)(self, x, out, stack);
 }
 
 // What the Python side has checked and brought into form. Ids are int32.
@@ -248,11 +249,12 @@ NB_MODULE(_native, module) {
         .def_prop_ro("packed_bytes", [](const PyModel& m) { return m.model->packed_bytes(); });
     module.def("model", &make_model, nb::arg("architecture"), nb::arg("weights"), nb::arg("dtype"), nb::arg("isa"));
 
-    nb::class_<PySession>(module, "Session", nb::is_weak_referenceable())
+    nb::class_<PySession>(module, "Session", nb::dynamic_attr())  // context: of slow_step
         .def_prop_ro("batch", [](const PySession& s) { return s.session->batch(); })
-        .def("step", &step, nb::arg("x"), nb::arg("out") = nb::none(), nb::kw_only(), nb::arg("stack") = nb::none())
+        .def("step", &step, nb::arg("x").none(), nb::arg("out") = nb::none(), nb::kw_only(), nb::arg("stack") = nb::none())
         .def("step_checked", &step_checked)
-        .def("run_checked", &run_checked)
+        .def("run_checked", &run_checked, nb::arg("stack"), nb::arg("x"), nb::arg("steps"), nb::arg("lengths").none(),
+             nb::arg("out"), nb::arg("traces").none())
         .def("state", &state)
         .def("reset",
              [](PySession& s, nb::handle rows) {
@@ -278,7 +280,7 @@ NB_MODULE(_native, module) {
         auto session = std::make_unique<Session>(model->model, batch, threads);
         return new PySession(std::move(model), std::move(session));
     });
-    module.def("set_slow_step", [](nb::object function) { slow_step = std::move(function); });
+    module.def("set_slow_step", [](nb::object function) { slow_step = function.release().ptr(); });
 
     module.def("instruction_sets", [] {
         nb::list sets;

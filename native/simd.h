@@ -9,6 +9,11 @@
 #include <cstdint>
 
 #if defined(__SSE2__)
+// GCC 12 takes the deliberately undefined pass-through operands of its own AVX-512 intrinsics for a mistake.
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#if !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
 #include <immintrin.h>
 #elif defined(__ARM_NEON)
 #include <arm_neon.h>

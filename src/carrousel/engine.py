@@ -1,6 +1,7 @@
 """Inference without a deep-learning framework: an immutable Engine, and Sessions with explicit state that step it.
 
-The arithmetic is that of ``kernel.py`` (NumPy); the face does not depend on it.
+This is the face. Behind it works the native engine (``native.py``) or, where that was not built, NumPy
+(``numpy_engine.py``); ``CARROUSEL_ISA`` chooses.
 """
 
 from __future__ import annotations
@@ -9,19 +10,21 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from carrousel import artifact
+from carrousel import artifact, native
 from carrousel.architecture import LSTM, Architecture, Embedding, Layer, check_weights
 from carrousel.config import nearest
 from carrousel.errors import SettingError, ShapeError
-from carrousel.kernel import Floats, Ids, Kernel, LSTMKernel, Memory, Record, Span, kernel
+from carrousel.kernel import Floats, Ids, Record
+from carrousel.native import Dtype, NativeNetwork, NativeStreams
+from carrousel.numpy_engine import NumpyNetwork, NumpyStreams
 
 FLOATS, INTEGERS = ("float32",), ("int32", "int64")
-BLOCK = 1 << 20  # float32 values of the widest layer that a run holds at once: 4 MiB stay in the caches
+Streams = NativeStreams | NumpyStreams
 
 
 class Engine:
@@ -33,11 +36,15 @@ class Engine:
     ----------
     architecture : Architecture, or its JSON data; a list of layers is one stack of them all
     weights : float32, by the names of ``architecture.tensors()``
+    dtype : what the weights of products are stored as. "bfloat16" halves them (3 significant digits; sums stay float32);
+        "int8" quarters them and rounds what is multiplied with them to 8 bits as well, each row of the weights and of
+        the inputs by its own largest magnitude, so no calibration is needed and nothing is clipped
 
     Raises
     ------
     ConfigError : JSON data that describes no architecture
     WeightsError : a tensor that is missing, unknown, misshapen, not float32 or not finite
+    SettingError : an unknown dtype, one that this engine does not have, or a CARROUSEL_ISA that this machine lacks
 
     Examples
     --------
@@ -49,28 +56,35 @@ class Engine:
     """
 
     def __init__(
-        self, architecture: Architecture | Mapping[str, Any] | Sequence[Any], weights: Mapping[str, npt.NDArray[Any]]
+        self,
+        architecture: Architecture | Mapping[str, Any] | Sequence[Any],
+        weights: Mapping[str, npt.NDArray[Any]],
+        *,
+        dtype: Dtype = "float32",
     ) -> None:
         self._architecture = Architecture.from_data(architecture)
         check_weights(self._architecture, weights)
+        if dtype not in get_args(Dtype):
+            raise SettingError(f"dtype: unknown name {dtype!r}; {nearest(str(dtype), get_args(Dtype))}")
         copies = {name: np.array(array, np.float32, order="C") for name, array in weights.items()}
         for array in copies.values():
             array.flags.writeable = False
         self._weights = MappingProxyType(copies)
-        kernels: dict[str, Kernel] = {}
-        self._routes: dict[str | None, _Route] = {}
-        for name in self._architecture.stacks:
-            for layer in self._architecture.stack(name):
-                if layer.name not in kernels:
-                    own = {tensor: copies[f"{layer.name}.{tensor}"] for tensor in layer.tensors()}
-                    kernels[layer.name] = kernel(layer, own)
-            self._routes[name] = _Route(self._architecture.stack(name), kernels)
+        self._dtype: Dtype = dtype
+        isa = native.chosen()
+        self._network = (
+            NumpyNetwork(self._architecture, copies, dtype)
+            if isa == "numpy"
+            else NativeNetwork(self._architecture, copies, dtype, isa)
+        )
+        self._routes: dict[str | None, _Route] = {
+            name: _Route(name, self._architecture.stack(name)) for name in self._architecture.stacks
+        }
         if len(self._routes) == 1:
             self._routes[None] = next(iter(self._routes.values()))
-        self._recurrent = {name: item for name, item in kernels.items() if isinstance(item, LSTMKernel)}
 
     @classmethod
-    def load(cls, path: str | Path) -> Engine:
+    def load(cls, path: str | Path, *, dtype: Dtype = "float32") -> Engine:
         """The engine of a saved model.
 
         Raises
@@ -78,7 +92,49 @@ class Engine:
         ArtifactError : the folder is no artifact, or one that is damaged or too new
         """
         saved = artifact.read(path)
-        return cls(saved.architecture, saved.weights)
+        return cls(saved.architecture, saved.weights, dtype=dtype)
+
+    @classmethod
+    def from_torch(cls, module: Any, *, dtype: Dtype = "float32") -> Engine:
+        """The engine of a PyTorch module, or of a list of modules; see ``carrousel.interop.torch.from_torch``.
+
+        Raises
+        ------
+        ConfigError : a module that cannot be translated
+        WeightsError : a parameter without values, or not finite
+        MissingExtraError : PyTorch is not installed
+        """
+        from carrousel.interop.torch import from_torch
+
+        return cls(*from_torch(module), dtype=dtype)
+
+    @classmethod
+    def from_onnx(cls, model: Any, *, dtype: Dtype = "float32") -> Engine:
+        """The engine of an ONNX file, or of a ``ModelProto``; see ``carrousel.interop.onnx.from_onnx``.
+
+        Raises
+        ------
+        ArtifactError : a file that cannot be read (ConfigError: a graph that cannot be translated; WeightsError:
+            weights that are damaged or not finite)
+        MissingExtraError : onnx is not installed
+        """
+        from carrousel.interop.onnx import from_onnx
+
+        return cls(*from_onnx(model), dtype=dtype)
+
+    @classmethod
+    def from_keras(cls, model: Any, *, dtype: Dtype = "float32") -> Engine:
+        """The engine of a Keras model, or of a ``.keras`` file; see ``carrousel.interop.keras.from_keras``.
+
+        Raises
+        ------
+        ArtifactError : a file that cannot be read (ConfigError: a model that cannot be translated; WeightsError:
+            weights that are missing or not finite)
+        MissingExtraError : Keras is not installed
+        """
+        from carrousel.interop.keras import from_keras
+
+        return cls(*from_keras(model), dtype=dtype)
 
     @property
     def architecture(self) -> Architecture:
@@ -86,40 +142,49 @@ class Engine:
 
     @property
     def weights(self) -> Mapping[str, Floats]:
-        """Every tensor by name, read-only."""
+        """Every tensor by name, as it was given, read-only."""
         return self._weights
 
-    def session(self, batch: int = 1) -> Session:
+    @property
+    def dtype(self) -> Dtype:
+        return self._dtype
+
+    @property
+    def isa(self) -> str:
+        """The instruction set that the kernels use, or "numpy"."""
+        return self._network.isa
+
+    def session(self, batch: int = 1, *, threads: int = 1) -> Session:
         """Fresh state for `batch` independent rows.
+
+        Parameters
+        ----------
+        batch : N
+        threads : at most so many share the rows of a call; what comes out does not depend on it
 
         Raises
         ------
-        SettingError : batch is not an integer of at least 1
+        SettingError : batch or threads is not an integer of at least 1
         """
-        return Session(self, batch)
+        return Session(self, self._network.streams(_whole("batch", batch), _whole("threads", threads)))
 
     def route(self, stack: str | None) -> _Route:
-        """How values pass through a stack; for sessions."""
+        """What passes through a stack; for sessions."""
         if stack not in self._routes:
             self._architecture.stack(stack)  # says what is wrong with the name
         return self._routes[stack]
 
-    @property
-    def recurrent(self) -> Mapping[str, LSTMKernel]:
-        """The layers that have a state; for sessions."""
-        return self._recurrent
-
 
 class _Route:
-    """One stack of an engine, ready to run; `ids` is how many there are where it takes ids, else None."""
+    """What one stack takes and gives; `ids` is how many there are where it takes ids, else None."""
 
-    def __init__(self, layers: Sequence[Layer], kernels: Mapping[str, Kernel]) -> None:
-        self.steps = [(layer.name, kernels[layer.name]) for layer in layers]
+    def __init__(self, name: str, layers: Sequence[Layer]) -> None:
+        self.name = name
         self.ids = layers[0].num_embeddings if isinstance(layers[0], Embedding) else None
         self.features = () if self.ids is not None else (layers[0].widths[0] or 0,)
         self.output_size = layers[-1].widths[1]
-        self.whole = next((v for v in layers if isinstance(v, LSTM) and (v.bidirectional or v.reverse)), None)
-        self.widest = max(max(v.widths[0] or 0, v.widths[1]) * (5 if isinstance(v, LSTM) else 1) for v in layers)
+        self.recurrent = [layer for layer in layers if isinstance(layer, LSTM)]
+        self.whole = next((v for v in self.recurrent if v.bidirectional or v.reverse), None)
 
     def check(self, name: str, x: object, shape: tuple[int | str, ...]) -> None:
         """Hold x to a dtype and to a shape before its features, in which L is any length; ids have no features."""
@@ -128,21 +193,54 @@ class _Route:
             shape = tuple(found if wanted == "L" else wanted for wanted, found in zip(shape, x.shape, strict=True))
         _check_array(name, x, shape, FLOATS if self.ids is None else INTEGERS)
 
+    def records(self, steps: int, batch: int) -> dict[str, Record]:
+        """Zeros (L, D, N, ·) for the gates of each recurrent layer."""
+        records: dict[str, Record] = {}
+        for layer in self.recurrent:
+            sizes = dict.fromkeys("ifgoc", layer.hidden_size) | {"h": layer.output_size}
+            rows = len(layer.suffixes())
+            records[layer.name] = {k: np.zeros((steps, rows, batch, size), np.float32) for k, size in sizes.items()}
+        return records
+
+
+def _step(engine: Engine, streams: Streams, x: Floats | Ids, out: Floats | None, stack: str | None) -> Floats:
+    """One step whose arguments are anything: refused in one sentence, or brought into form."""
+    route, batch = engine.route(stack), streams.batch
+    route.check("x", x, (batch,))
+    if out is not None:
+        _check_array("out", out, (batch, route.output_size))
+    if route.whole is not None:
+        way = "is bidirectional" if route.whole.bidirectional else "runs backwards"
+        raise SettingError(f"step: layer {route.whole.name!r} {way} and needs whole sequences; use run")
+    if route.ids is not None:
+        _check_ids("x", x, route.ids)
+    y = np.empty((batch, route.output_size), np.float32) if out is None else out
+    streams.step(route.name, x, y)
+    return y
+
+
+native.step_otherwise(_step)
+
 
 class Session:
     """The state of N independent rows between calls; made by ``Engine.session``. One thread at a time.
 
-    A row's values do not depend on its neighbours, on its place among them, nor on how its time was cut into calls, but
-    their last bits do: the matrix library adds in an order that depends on the shape of the product. Measured over 100
-    steps of up to 256 units, they differ by at most 4 · 2⁻²³ (values are below 1); the same calls give the same bits.
-    What is not finite in a row stays in that row.
+    With the native engine a row's values are the same bits whatever its neighbours, its place among them, how its time
+    was cut into calls, and the number of threads. With NumPy the last bits depend on the shape of a call, since the
+    matrix library adds in an order of its own: measured over 100 steps of up to 256 units, by at most 4 · 2⁻²³ (values
+    are below 1). What is not finite in a row stays in that row.
     """
 
-    def __init__(self, engine: Engine, batch: int = 1) -> None:
+    def __init__(self, engine: Engine, streams: Streams) -> None:
         self._engine = engine
-        self._batch = _whole(batch)
-        self._memory: dict[str, Memory] = {}  # made when a layer is first run: an ensemble's fork copies one member
+        self._streams = streams
         self._trace: dict[str, list[Record]] | None = None
+        self._shorten()
+
+    def _shorten(self) -> None:
+        """Let `step` be the native session's own while nothing is traced: no Python frame between caller and kernel."""
+        if isinstance(self._streams, NativeStreams):
+            self.__dict__["step"] = self._streams.bind(self._engine)
 
     @property
     def engine(self) -> Engine:
@@ -151,7 +249,7 @@ class Session:
     @property
     def batch(self) -> int:
         """N, the number of rows."""
-        return self._batch
+        return self._streams.batch
 
     def step(self, x: Floats | Ids, out: Floats | None = None, *, stack: str | None = None) -> Floats:
         """One step of every row.
@@ -171,17 +269,13 @@ class Session:
         ShapeError : x or out has another shape or dtype, or an id is out of range
         SettingError : an unknown stack, or one with a layer that runs backwards, which needs whole sequences
         """
+        if self._trace is None:
+            return _step(self._engine, self._streams, x, out, stack)
         route = self._engine.route(stack)
-        route.check("x", x, (self._batch,))
+        route.check("x", x, (self.batch,))
         if out is not None:
-            _check_array("out", out, (self._batch, route.output_size))
-        if route.whole is not None:
-            way = "is bidirectional" if route.whole.bidirectional else "runs backwards"
-            raise SettingError(f"step: layer {route.whole.name!r} {way} and needs whole sequences; use run")
-        if route.ids is not None:
-            _check_ids("x", x, route.ids)
-        with np.errstate(all="ignore"):
-            y = self._pass(route, x.T[None], [Span(0, 1, self._batch)], self._memories(route))[0].T
+            _check_array("out", out, (self.batch, route.output_size))
+        y = self.run(x[:, None], stack=stack)[:, 0]
         if out is None:
             return np.ascontiguousarray(y)
         out[...] = y
@@ -210,73 +304,20 @@ class Session:
         SettingError : an unknown stack
         """
         route = self._engine.route(stack)
-        route.check("chunk", chunk, (self._batch, "L"))
+        route.check("chunk", chunk, (self.batch, "L"))
         steps = chunk.shape[1]
-        counts = np.full(self._batch, steps) if lengths is None else _check_lengths(lengths, self._batch, steps)
+        counts = None if lengths is None else _check_lengths(lengths, self.batch, steps)
         if route.ids is not None:
-            if lengths is not None:
+            if counts is not None:
                 chunk = np.where(np.arange(steps) < counts[:, None], chunk, 0)  # padding may hold anything
             _check_ids("chunk", chunk, route.ids)
-        memories = self._memories(route)
-        order = None if np.all(counts[:-1] >= counts[1:]) else np.argsort(-counts, kind="stable")
-        if order is None:
-            return self._run_sorted(route, chunk, counts, memories, None)
-        sorted_memories = {name: memory.take(order) for name, memory in memories.items()}
-        result = np.empty((self._batch, steps, route.output_size), np.float32)
-        result[order] = self._run_sorted(route, chunk[order], counts[order], sorted_memories, order)
-        for name, memory in memories.items():
-            memory.put(order, sorted_memories[name])
+        result = np.empty((self.batch, steps, route.output_size), np.float32)
+        records = None if self._trace is None else route.records(steps, self.batch)
+        self._streams.run(route.name, chunk, counts, result, records)
+        if records is not None and self._trace is not None:
+            for name, record in records.items():
+                self._trace.setdefault(name, []).append(record)
         return result
-
-    def _run_sorted(
-        self,
-        route: _Route,
-        chunk: Floats | Ids,
-        counts: npt.NDArray[np.intp],
-        memories: Mapping[str, Memory],
-        order: npt.NDArray[np.intp] | None,
-    ) -> Floats:
-        """`run` of rows that stand longest first; `order` says where they stood (for the trace)."""
-        batch, steps = chunk.shape[:2]
-        result = np.empty((batch, steps, route.output_size), np.float32)
-        x = np.moveaxis(chunk, 0, -1)  # (L, E, N), of ids (L, N)
-        block = steps if route.whole else max(1, BLOCK // (batch * route.widest))
-        with np.errstate(all="ignore"):
-            for first in range(0, steps, max(block, 1)):
-                last = min(first + block, steps)
-                y = self._pass(route, x[first:last], _spans(counts, first, last), memories, order)
-                result[:, first:last] = y.transpose(2, 0, 1)
-        if batch and counts[-1] < steps:
-            result[np.arange(steps) >= counts[:, None]] = 0
-        return result
-
-    def _pass(
-        self,
-        route: _Route,
-        x: Any,
-        spans: list[Span],
-        memories: Mapping[str, Memory],
-        order: npt.NDArray[np.intp] | None = None,
-    ) -> Floats:
-        """x (L, E, N), or ids (L, N), through all layers of a stack: (L, F, N)."""
-        for name, item in route.steps:
-            if isinstance(item, LSTMKernel):
-                record = None if self._trace is None else item.record(len(x), x.shape[2])
-                x = item.run(x, memories[name], spans, record)
-                if record is not None and self._trace is not None:
-                    back = slice(None) if order is None else np.argsort(order)
-                    self._trace.setdefault(name, []).append({k: v[..., back] for k, v in record.items()})
-            else:
-                x = item.run(x)
-        return x
-
-    def _memories(self, route: _Route) -> dict[str, Memory]:
-        return {name: self._remember(name) for name, item in route.steps if isinstance(item, LSTMKernel)}
-
-    def _remember(self, name: str) -> Memory:
-        if name not in self._memory:
-            self._memory[name] = self._engine.recurrent[name].memory(self._batch)
-        return self._memory[name]
 
     def reset(self, rows: npt.ArrayLike | None = None) -> None:
         """Put rows, by default all, back to the initial state: zeros, or the trained one.
@@ -285,9 +326,7 @@ class Session:
         ------
         ShapeError : rows is not a list of integers from 0 to N − 1
         """
-        index = slice(None) if rows is None else _check_rows(rows, self._batch)
-        for name, memory in self._memory.items():
-            self._engine.recurrent[name].reset(memory, index)
+        self._streams.reset(None if rows is None else _check_rows(rows, self.batch))
 
     def fork(self, rows: npt.ArrayLike) -> Session:
         """A session of its own that starts from copies of some rows' states, in that order; repeats are allowed.
@@ -296,12 +335,10 @@ class Session:
         ------
         ShapeError : rows is empty or not a list of integers from 0 to N − 1
         """
-        index = _check_rows(rows, self._batch)
+        index = _check_rows(rows, self.batch)
         if not len(index):
             raise ShapeError("rows: expected at least one row, got none")
-        session = Session(self._engine, len(index))
-        session._memory = {name: memory.take(index) for name, memory in self._memory.items()}
-        return session
+        return Session(self._engine, self._streams.fork(index))
 
     def resize(self, batch: int) -> None:
         """Keep the first `batch` rows, or add fresh ones behind those there are; views of ``state`` become stale.
@@ -310,15 +347,11 @@ class Session:
         ------
         SettingError : batch is not an integer of at least 1, or a trace is open
         """
-        batch = _whole(batch)
+        batch = _whole("batch", batch)
         if self._trace is not None:
             raise SettingError("resize: expected no open trace, whose arrays have one number of rows; leave it first")
-        kept = np.arange(min(batch, self._batch))
-        for name, memory in self._memory.items():
-            resized = self._engine.recurrent[name].memory(batch)
-            resized.put(kept, memory.take(kept))
-            self._memory[name] = resized
-        self._batch = batch
+        self._streams = self._streams.resized(batch)
+        self._shorten()
 
     @property
     def state(self) -> dict[str, Floats]:
@@ -331,11 +364,7 @@ class Session:
         ------
         ShapeError : (on assignment) an array that is missing, unknown, or of another shape or dtype
         """
-        views: dict[str, Floats] = {}
-        for name in self._engine.recurrent:
-            memory = self._remember(name)
-            views[f"{name}.h"], views[f"{name}.c"] = memory.h.transpose(0, 2, 1), memory.c.transpose(0, 2, 1)
-        return views
+        return self._streams.state()
 
     @state.setter
     def state(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
@@ -364,32 +393,22 @@ class Session:
         if self._trace is not None:
             raise SettingError("trace: expected no open trace, got one inside another")
         self._trace = {}
+        self.__dict__.pop("step", None)
         arrays: dict[str, Floats] = {}
         try:
             yield arrays
         finally:
             records, self._trace = self._trace, None
+            self._shorten()
             for name, parts in records.items():
                 for gate in parts[0]:
-                    whole = np.concatenate([part[gate] for part in parts])
-                    arrays[f"{name}.{gate}"] = np.ascontiguousarray(whole.transpose(0, 1, 3, 2))
+                    arrays[f"{name}.{gate}"] = np.concatenate([part[gate] for part in parts])
 
 
-def _spans(counts: npt.NDArray[np.intp], first: int, last: int) -> list[Span]:
-    """Steps first:last, counted from `first`, in pieces with the same rows alive; counts stand longest first."""
-    bounds = np.clip(counts, first, last)
-    ends = np.unique(bounds[bounds > first])
-    starts = [first, *ends[:-1].tolist()]
-    return [
-        Span(start - first, end - first, int(np.count_nonzero(bounds >= end)))
-        for start, end in zip(starts, ends.tolist(), strict=False)
-    ]
-
-
-def _whole(batch: object) -> int:
-    if not isinstance(batch, (int, np.integer)) or isinstance(batch, bool) or batch < 1:
-        raise SettingError(f"batch: expected an integer of at least 1, got {batch!r}")
-    return int(batch)
+def _whole(name: str, value: object) -> int:
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
+        raise SettingError(f"{name}: expected an integer of at least 1, got {value!r}")
+    return int(value)
 
 
 def _check_array(name: str, array: object, shape: tuple[int | str, ...], dtypes: tuple[str, ...] = FLOATS) -> None:
@@ -408,19 +427,19 @@ def _check_ids(name: str, ids: npt.NDArray[Any], count: int) -> None:
         raise ShapeError(f"{name}: expected ids from 0 to {count - 1}, got {ids[tuple(place)]} in row {where}")
 
 
-def _check_rows(rows: npt.ArrayLike, batch: int) -> npt.NDArray[np.intp]:
+def _check_rows(rows: npt.ArrayLike, batch: int) -> npt.NDArray[np.int64]:
     index = np.asarray(rows)
     if index.ndim != 1 or (index.size and index.dtype.kind not in "iu"):
         raise ShapeError(f"rows: expected a list of integers, got {index.dtype} {index.shape}")
     for row in index[(index < 0) | (index >= batch)]:
         raise ShapeError(f"rows: expected values from 0 to {batch - 1}, got {row}")
-    return index.astype(np.intp)
+    return index.astype(np.int64)
 
 
-def _check_lengths(lengths: npt.ArrayLike, batch: int, steps: int) -> npt.NDArray[np.intp]:
+def _check_lengths(lengths: npt.ArrayLike, batch: int, steps: int) -> npt.NDArray[np.int64]:
     counts = np.asarray(lengths)
     if counts.shape != (batch,) or counts.dtype.kind not in "iu":
         raise ShapeError(f"lengths: expected integers ({batch},), got {counts.dtype} {counts.shape}")
     for row in np.flatnonzero((counts < 0) | (counts > steps)):
         raise ShapeError(f"lengths: expected values from 0 to {steps}, got {counts[row]} in row {row}")
-    return counts.astype(np.intp)
+    return counts.astype(np.int64)
