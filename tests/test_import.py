@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "carrousel"
-HEAVY = ["torch", "pandas", "polars", "pyarrow", "typer", "rich", "accelerate", "statsforecast", "plotly"]
+HEAVY = ["torch", "keras", "onnx", "pandas", "polars", "pyarrow", "typer", "rich", "accelerate", "statsforecast"]
 
 # From the top of the flow of data to its bottom; files on one line form one room.
 ROOMS = [
@@ -24,10 +24,11 @@ ROOMS = [
     ["metrics"],
     ["training"],
     ["artifact", "folder"],
+    ["interop"],
     ["engine", "kernel"],
     ["stream"],
     ["tasks"],
-    ["interop", "serve", "compare", "inspect"],
+    ["serve", "compare", "inspect"],
     ["report"],
     ["demo"],
     ["cli"],
