@@ -1,4 +1,4 @@
-"""ONNX files, which may be damaged or hostile, as an architecture and its weights; their graph: ``onnx_graph.py``."""
+"""ONNX files, which may be damaged or hostile, as an architecture and its weights; their graph: ``graph.py``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from carrousel.errors import ArtifactError, ConfigError, WeightsError, require
 from carrousel.interop.chain import Network
-from carrousel.interop.onnx_graph import Graph
+from carrousel.interop.onnx import axis, layer
+from carrousel.interop.onnx.graph import Graph
 
 AGAIN = "export or copy the model again"
 
@@ -56,7 +57,7 @@ def from_onnx(model: Any) -> Network:
     def array(tensor: Any, place: str) -> npt.NDArray[Any]:
         return _array(tensor, f"{where}: {place}", folder, onnx)
 
-    return Graph(proto, where, array).network()
+    return Graph(proto, where, array, {**layer.OPERATORS, **axis.OPERATORS}).network()
 
 
 def _parse(file: Path, onnx: Any) -> Any:
