@@ -242,7 +242,7 @@ bool load_numpy() {
 NB_MODULE(_native, module) {
     if (!load_numpy()) throw nb::python_error();
     nb::set_leak_warnings(false);
-    nb::exception<carrousel::Error>(module, "Error", PyExc_ValueError);
+    nb::exception<carrousel::Error>(module, "Error", nb::module_::import_("carrousel.errors").attr("SettingError").ptr());
 
     nb::class_<PyModel>(module, "Model")
         .def_prop_ro("isa", [](const PyModel& m) { return std::string(m.model->isa()); })
@@ -292,6 +292,16 @@ NB_MODULE(_native, module) {
     module.def("cache_sizes", [] {
         const carrousel::CacheSizes sizes = carrousel::cache_sizes();
         return nb::make_tuple(sizes.l1d, sizes.l2, sizes.l3);
+    });
+    module.def("read", [](const std::string& isa, nb::handle x) {
+        PyArrayObject* array = reinterpret_cast<PyArrayObject*>(x.ptr());
+        return carrousel::choose_isa(isa).kernels->read(static_cast<const float*>(PyArray_DATA(array)),
+                                                        static_cast<std::size_t>(PyArray_SIZE(array)));
+    });
+    module.def("multiply", [](const std::string& isa, std::size_t rounds) {  // returns the operations that it did
+        const carrousel::Kernels& kernels = *carrousel::choose_isa(isa).kernels;
+        const float total = kernels.multiply(rounds);
+        return total == total ? kernels.multiply_flops * rounds : 0;
     });
     module.def("activations", [](const std::string& isa, nb::handle x, nb::handle sigmoid, nb::handle tanh) {
         const auto data = [](nb::handle h) {

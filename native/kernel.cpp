@@ -20,11 +20,11 @@ struct Source {
 };
 
 constexpr std::size_t quads(std::size_t k) { return (k + 3) / 4; }
-constexpr std::size_t quantised_bytes(std::size_t k) { return quads(k) * (UNSIGNED_INPUTS ? 4 : 8); }
 constexpr std::size_t rounded(std::size_t floats) { return (floats + 15) / 16 * 16; }
-// Floats of scratch for the quantised form of some rows and their scales.
+// Floats that the quantised form of a row takes, in bytes or int16, and of some rows with their scales.
+constexpr std::size_t quantised_row(std::size_t k) { return rounded(k) / (UNSIGNED_INPUTS ? 4 : 2); }
 constexpr std::size_t quantised_floats(std::size_t rows, std::size_t k) {
-    return rounded(rows * ((quantised_bytes(k) + 3) / 4)) + rounded(rows);
+    return rounded(rows * quantised_row(k)) + rounded(rows);
 }
 constexpr std::size_t vectors_of(std::size_t n) { return (n + V - 1) / V; }
 
@@ -228,18 +228,17 @@ float quantise_row(const float* x, std::size_t k, unsigned char* out) {
     const bool flat = !(most > 1e-30f) || bad != 0.0f;  // NaN != 0
     const float inverse = flat ? 0.0f : 127.0f / most;
     const vf factor = splat(inverse), magic = splat(12582912.0f);
-    constexpr int ORDER[4] = {0, 2, 1, 3};  // int16 pairs (x_0, x_2), (x_1, x_3)
-    for (j = 0; j < quads(k) * 4; j += V) {
-        const std::size_t left = j < k ? k - j : 0;
-        const vf v = flat ? vf{} : load_part(x + j, left < V ? left : V);
+    for (j = 0; j < rounded(k); j += V) {
+        const vf v = flat || j >= k ? vf{} : load_part(x + j, k - j);
         const vi q = reinterpret_cast<vi>(v * factor + magic) - 0x4b400000;
-        const std::size_t count = quads(k) * 4 - j < V ? quads(k) * 4 - j : V;
-        for (std::size_t lane = 0; lane < count; ++lane) {
-            if constexpr (UNSIGNED_INPUTS)
-                out[j + lane] = static_cast<unsigned char>(q[lane] + 128);
-            else
-                reinterpret_cast<std::int16_t*>(out)[(j + lane) / 4 * 4 + ORDER[(j + lane) % 4]] =
-                    static_cast<std::int16_t>(q[lane]);
+        if constexpr (UNSIGNED_INPUTS) {
+            using Bytes = signed char __attribute__((vector_size(V)));
+            const Bytes bytes = __builtin_convertvector(q + 128, Bytes);
+            __builtin_memcpy(out + j, &bytes, sizeof bytes);
+        } else {
+            using Shorts = std::int16_t __attribute__((vector_size(2 * V)));
+            const Shorts shorts = __builtin_convertvector(swap_inner(q), Shorts);  // pairs (x_0, x_2), (x_1, x_3)
+            __builtin_memcpy(out + 2 * j, &shorts, sizeof shorts);
         }
     }
     return most / 127.0f + bad;
@@ -252,7 +251,7 @@ Source source_of(const Matrix& m, std::size_t k, std::size_t rows, const float* 
     source.rows = x;
     if (m.storage != Storage::int8 || k == 0) return source;
     unsigned char* bytes = reinterpret_cast<unsigned char*>(scratch);
-    const std::size_t floats = (quantised_bytes(k) + 3) / 4;
+    const std::size_t floats = quantised_row(k);
     float* scales = scratch + rounded(rows * floats);
     for (std::size_t r = 0; r < rows; ++r) scales[r] = quantise_row(x[r], k, bytes + r * floats * 4);
     source.quantised = bytes;
@@ -522,12 +521,39 @@ void activations(const float* x, float* s, float* t, std::size_t n) {
     }
 }
 
+float read(const float* x, std::size_t n) {
+    vf total[4] = {};
+    std::size_t k = 0;
+    for (; k + 4 * V <= n; k += 4 * V)
+        for (int part = 0; part < 4; ++part) total[part] += load(x + k + part * V);
+    return sum(total[0] + total[1] + total[2] + total[3]);
+}
+
+constexpr std::size_t CHAINS = 12;  // enough that no multiplication waits for another
+
+float multiply(std::size_t rounds) {
+    vf total[CHAINS] = {};
+    vf factor = splat(0.999f), addend = splat(1e-3f);
+    for (std::size_t k = 0; k < rounds; ++k) {
+        asm volatile("" : "+m"(factor), "+m"(addend));
+        const vf a = factor, b = addend;
+#pragma GCC unroll 8
+        for (int inner = 0; inner < 8; ++inner)
+#pragma GCC unroll 12
+            for (std::size_t chain = 0; chain < CHAINS; ++chain) total[chain] = fma(total[chain], a, b);
+    }
+    vf all = total[0];
+    for (std::size_t chain = 1; chain < CHAINS; ++chain) all += total[chain];
+    return sum(all);
+}
+
 }  // namespace
 
 #define JOIN(a, b) a##b
 #define NAMED(isa) JOIN(kernels_, isa)
 extern const Kernels NAMED(CARROUSEL_ISA);
 const Kernels NAMED(CARROUSEL_ISA) = {V,          ROWS, dense,        dense_scratch, drive, drive_size,
-                                      drive_scratch, step, step_scratch, scale,         activations};
+                                      drive_scratch, step, step_scratch, scale,         activations,
+                                      read,       multiply,      CHAINS * 8 * V * 2};
 
 }  // namespace carrousel

@@ -80,6 +80,11 @@ struct Kernels {
     void (*scale)(const float* x, const float* weight, const float* bias, float* y, std::size_t n);
     // σ and tanh of n values, for tests of their accuracy.
     void (*activations)(const float* x, float* sigmoid, float* tanh, std::size_t n);
+    // What a machine can do at most, to hold a measured time against: n floats read once, in order; and
+    // multiply_flops · rounds operations in registers. Both return something that depends on all of it.
+    float (*read)(const float* x, std::size_t n);
+    float (*multiply)(std::size_t rounds);
+    std::size_t multiply_flops;
 };
 
 }  // namespace carrousel

@@ -140,6 +140,17 @@ INLINE vi dot4(vi acc, vi w, vi x0, vi x1) {
 }
 #endif
 
+// The second and third of every four lanes change places.
+INLINE vi swap_inner(vi v) {
+#if defined(CARROUSEL_PLAIN) || !defined(__AVX2__)
+    return __builtin_shufflevector(v, v, 0, 2, 1, 3);
+#elif !defined(__AVX512F__)
+    return __builtin_shufflevector(v, v, 0, 2, 1, 3, 4, 6, 5, 7);
+#else
+    return __builtin_shufflevector(v, v, 0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15);
+#endif
+}
+
 INLINE vf to_float(vi v) { return __builtin_convertvector(v, vf); }
 
 // 2^r on [-1/2, 1/2], least greatest relative error (1.1e-7) with the constant 1.

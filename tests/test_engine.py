@@ -202,7 +202,7 @@ def test_a_long_run_is_cut_into_blocks_without_a_trace(monkeypatch):
     engine = build(LSTM(name="lstm", input_size=H_IN, hidden_size=H, num_layers=2))
     x, lengths = random_array(3, 23, H_IN), [23, 4, 11]
     expected = engine.session(3).run(x, lengths)
-    monkeypatch.setattr("carrousel.engine.BLOCK", 3 * 25 * 4)  # four steps of three rows, 25 values wide
+    monkeypatch.setattr("carrousel.numpy_engine.BLOCK", 3 * 25 * 4)  # four steps of three rows, 25 values wide
     np.testing.assert_allclose(engine.session(3).run(x, lengths), expected, rtol=0, atol=CLOSE)
 
 

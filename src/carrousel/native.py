@@ -46,10 +46,7 @@ def chosen() -> str:
             f"CARROUSEL_ISA: expected 'numpy', got {wanted!r}: the native engine was not built ({WHY_MISSING}); "
             "install a C++20 compiler and then the package again"
         )
-    try:
-        return _native.choose_isa(wanted)
-    except _native.Error as error:
-        raise SettingError(f"{error}, 'numpy' for the one without the compiled module") from error
+    return _native.choose_isa(wanted)
 
 
 def module() -> ModuleType | None:
@@ -73,10 +70,7 @@ class NativeNetwork:
 
     def __init__(self, architecture: Architecture, weights: Mapping[str, Floats], dtype: Dtype, isa: str) -> None:
         assert _native is not None
-        try:
-            self.model = _native.model(json.dumps(architecture.to_data()), dict(weights), dtype, isa)
-        except _native.Error as error:
-            raise SettingError(str(error)) from error
+        self.model = _native.model(json.dumps(architecture.to_data()), dict(weights), dtype, isa)
         self.isa = self.model.isa
         self.stacks = {name: k for k, name in enumerate(architecture.stacks)}
         self.layers = {layer.name: k for k, layer in enumerate(architecture.layers)}
