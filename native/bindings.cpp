@@ -8,6 +8,10 @@
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
+
 #include <cstring>
 #include <memory>
 #include <string>
@@ -17,6 +21,7 @@
 #include "kernel.h"
 #include "model.h"
 #include "network.h"
+#include "sha256.h"
 
 namespace nb = nanobind;
 
@@ -213,6 +218,13 @@ std::vector<std::size_t> indices(nb::handle rows) {
     return {data, data + PyArray_SIZE(array)};
 }
 
+// The allocator keeps what loading took and has given back; a process that only streams never needs it again.
+void give_back_memory() {
+#if defined(__GLIBC__)
+    malloc_trim(0);
+#endif
+}
+
 std::shared_ptr<PyModel> make_model(const std::string& architecture, nb::dict weights, const std::string& dtype,
                                     const std::string& isa) {
     carrousel::Tensors tensors;
@@ -280,6 +292,11 @@ NB_MODULE(_native, module) {
         auto session = std::make_unique<Session>(model->model, batch, threads);
         return new PySession(std::move(model), std::move(session));
     });
+    nb::class_<carrousel::Sha256>(module, "Sha256")  // with the face of hashlib's
+        .def(nb::init<>())
+        .def("update", [](carrousel::Sha256& digest, nb::bytes data) { digest.update(data.data(), data.size()); })
+        .def("hexdigest", [](const carrousel::Sha256& digest) { return carrousel::Sha256(digest).hex(); });
+    module.def("give_back_memory", &give_back_memory);
     module.def("set_slow_step", [](nb::object function) { slow_step = function.release().ptr(); });
 
     module.def("instruction_sets", [] {

@@ -6,7 +6,6 @@
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
-#include <limits>
 #include <new>
 #include <utility>
 
@@ -19,12 +18,11 @@ public:
         if (bytes == 0) return;
         constexpr std::size_t huge = std::size_t{2} << 20;
         const std::size_t alignment = bytes >= huge ? huge : 64;
-        if (bytes > std::numeric_limits<std::size_t>::max() - alignment) throw std::bad_alloc();
-        const std::size_t whole = (bytes + alignment - 1) / alignment * alignment;
-        data_ = static_cast<unsigned char*>(std::aligned_alloc(alignment, whole));
-        if (data_ == nullptr) throw std::bad_alloc();
+        void* memory = nullptr;
+        if (posix_memalign(&memory, alignment, bytes) != 0) throw std::bad_alloc();
+        data_ = static_cast<unsigned char*>(memory);
 #if defined(MADV_HUGEPAGE)
-        if (alignment == huge) madvise(data_, whole, MADV_HUGEPAGE);  // only a wish
+        if (alignment == huge) madvise(data_, bytes / huge * huge, MADV_HUGEPAGE);  // only a wish; no page is half empty
 #endif
         std::memset(data_, 0, bytes);
     }

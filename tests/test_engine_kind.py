@@ -22,10 +22,14 @@ CLOSE = 30 * EPS
 V, E, H = 7, 4, 5
 
 
+def random_weights(architecture: Architecture, seed: int = 0) -> dict[str, np.ndarray]:
+    random, shapes = np.random.default_rng(seed), architecture.tensors().items()
+    return {name: random.normal(0, 0.5, shape).astype(np.float32) for name, shape in shapes}
+
+
 def build(*layers: Layer, seed: int = 0) -> Engine:
-    random, architecture = np.random.default_rng(seed), Architecture(layers)
-    shapes = architecture.tensors().items()
-    return Engine(architecture, {name: random.normal(0, 0.5, shape).astype(np.float32) for name, shape in shapes})
+    architecture = Architecture(layers)
+    return Engine(architecture, random_weights(architecture, seed))
 
 
 def floats(*shape: int, seed: int = 1) -> np.ndarray:
@@ -42,14 +46,14 @@ def speller() -> Engine:
 
 def without_table(engine: Engine) -> Engine:
     """The same network on vectors, which the other tests hold to the reference."""
-    weights = {name: array for name, array in engine.weights.items() if not name.startswith("table.")}
+    weights = {name: array for name, array in random_weights(engine.architecture).items() if not name.startswith("table.")}
     return Engine(Architecture(engine.architecture.layers[1:]), weights)
 
 
 def test_scale_multiplies_and_shifts_each_value_by_itself():
     engine = build(Scale(name="scale", size=3), Linear(name="head", input_size=3, output_size=2))
     x = floats(2, 5, 3)
-    w = {name: array.astype(np.float64) for name, array in engine.weights.items()}
+    w = {name: array.astype(np.float64) for name, array in random_weights(engine.architecture).items()}
     expected = (x * w["scale.weight"] + w["scale.bias"]) @ w["head.weight"].T + w["head.bias"]
     session = engine.session(2)
     np.testing.assert_allclose(session.run(x), expected, rtol=0, atol=CLOSE)
@@ -70,7 +74,7 @@ def test_sigmoid_reaches_its_ends_without_overflow():
 def test_ids_give_what_their_vectors_give_with_state_carried_over_calls(dtype):
     engine = speller()
     ids = np.random.default_rng(2).integers(0, V, (3, 7)).astype(dtype)
-    x = engine.weights["table.weight"][ids]
+    x = random_weights(engine.architecture)["table.weight"][ids]
     ours, theirs = engine.session(3), without_table(engine).session(3)
     for lengths in (None, [2, 7, 0]):
         np.testing.assert_array_equal(ours.run(ids, lengths), theirs.run(x, lengths))
@@ -82,8 +86,8 @@ def test_ids_give_what_their_vectors_give_with_state_carried_over_calls(dtype):
 def test_an_embedding_alone_is_a_stack():
     engine = build(Embedding(name="table", num_embeddings=V, embedding_dim=E))
     ids = np.array([[0, 6], [3, 3], [1, 0]])
-    np.testing.assert_array_equal(engine.session(3).run(ids), engine.weights["table.weight"][ids])
-    np.testing.assert_array_equal(engine.session(3).step(ids[:, 1]), engine.weights["table.weight"][[6, 3, 0]])
+    np.testing.assert_array_equal(engine.session(3).run(ids), random_weights(engine.architecture)["table.weight"][ids])
+    np.testing.assert_array_equal(engine.session(3).step(ids[:, 1]), random_weights(engine.architecture)["table.weight"][[6, 3, 0]])
 
 
 def test_ids_beyond_a_length_are_never_read():
@@ -147,7 +151,7 @@ def test_ids_that_do_not_fit_are_refused_with_one_sentence_before_anything_is_co
 def test_a_reverse_layer_is_the_second_direction_of_a_bidirectional_one(peephole, ragged):
     engine = build(LSTM(name="l", input_size=E, hidden_size=H, reverse=True, peephole=peephole, trainable_state=True))
     x, lengths = floats(3, 6, E), [2, 6, 3] if ragged else None
-    own = {name.partition(".")[2]: array.astype(np.float64) for name, array in engine.weights.items()}
+    own = {name.partition(".")[2]: array.astype(np.float64) for name, array in random_weights(engine.architecture).items()}
     both = {}
     for name, array in own.items():
         if name in ("h_0", "c_0"):
@@ -166,7 +170,7 @@ def test_a_reverse_layer_is_the_second_direction_of_a_bidirectional_one(peephole
 
 def test_a_stack_of_reverse_layers_runs_each_of_them_backwards():
     engine = build(LSTM(name="l", input_size=E, hidden_size=H, num_layers=2, reverse=True))
-    forward = Engine([LSTM(name="l", input_size=E, hidden_size=H, num_layers=2)], engine.weights)
+    forward = Engine([LSTM(name="l", input_size=E, hidden_size=H, num_layers=2)], random_weights(engine.architecture))
     x = floats(2, 6, E)
     expected = forward.session(2).run(np.ascontiguousarray(x[:, ::-1]))
     np.testing.assert_allclose(engine.session(2).run(x), expected[:, ::-1], rtol=0, atol=CLOSE)
@@ -212,7 +216,7 @@ def test_every_kind_of_layer_comes_back_from_an_artifact(tmp_path: Path):
         LSTM(name="lstm", input_size=E, hidden_size=H, reverse=True),
         Linear(name="head", input_size=H, output_size=2, activation="sigmoid"),
     )
-    model = artifact.Artifact(task="forecast", architecture=engine.architecture, weights=engine.weights, settings={})
+    model = artifact.Artifact(task="forecast", architecture=engine.architecture, weights=random_weights(engine.architecture), settings={})
     artifact.save(tmp_path / "model", model)
     again = Engine.load(tmp_path / "model")
     assert again.architecture == engine.architecture

@@ -6,7 +6,6 @@ remember of its data, ``README.md`` is its model card. Whatever is read is valid
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -22,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 
 from carrousel.architecture import Architecture, check_shapes, check_weights
 from carrousel.config import Range, from_dict, to_dict
+from carrousel.digest import sha256, sha256_of
 from carrousel.errors import ArtifactError, ConfigError, VersionError, WeightsError
 from carrousel.folder import write_folder
 
@@ -99,7 +99,7 @@ def save(path: str | os.PathLike[str], artifact: Artifact, *, overwrite: bool = 
     files = {WEIGHTS: _tensor_bytes(artifact.weights)}
     if artifact.context is not None:
         files[CONTEXT] = _tensor_bytes(artifact.context)
-    files[CONFIG] = _config_bytes(artifact, {name: hashlib.sha256(data).hexdigest() for name, data in files.items()})
+    files[CONFIG] = _config_bytes(artifact, {name: sha256(data) for name, data in files.items()})
     files[CARD] = artifact.card.encode()
     _check_target(folder, overwrite)
     try:
@@ -249,7 +249,7 @@ def _config_checksum(config: _Config) -> str:
     """SHA-256 of what config.json says, without this checksum itself; its white space does not count."""
     data = to_dict(config)
     data["checksums"] = {name: value for name, value in config.checksums.items() if name != CONFIG}
-    return hashlib.sha256(json.dumps(data, sort_keys=True, allow_nan=False).encode()).hexdigest()
+    return sha256(json.dumps(data, sort_keys=True, allow_nan=False).encode())
 
 
 def _tensor_bytes(arrays: Arrays) -> bytes:
@@ -281,9 +281,8 @@ def _read_tensors(file: Path, checksum: str | None, architecture: Architecture |
         raise WeightsError(f"{file}: expected a safetensors file, got a damaged one ({error}); {AGAIN}") from error
     if architecture is not None:
         check_weights(architecture, arrays, where=str(file))
-    with file.open("rb") as stream:
-        if hashlib.file_digest(stream, "sha256").hexdigest() != checksum:
-            raise WeightsError(f"{file}: expected the contents that were saved, got others (checksum differs); {AGAIN}")
+    if sha256_of(file) != checksum:
+        raise WeightsError(f"{file}: expected the contents that were saved, got others (checksum differs); {AGAIN}")
     return arrays
 
 

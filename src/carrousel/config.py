@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import numbers
 import reprlib
@@ -205,6 +204,8 @@ class _Reader:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """The remedy for an unknown name: the known one nearest to it, or all of them."""
+    import difflib  # needed after a mistake only
+
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
     return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(names) or 'none'}"

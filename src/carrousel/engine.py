@@ -66,17 +66,18 @@ class Engine:
         check_weights(self._architecture, weights)
         if dtype not in get_args(Dtype):
             raise SettingError(f"dtype: unknown name {dtype!r}; {nearest(str(dtype), get_args(Dtype))}")
-        copies = {name: np.array(array, np.float32, order="C") for name, array in weights.items()}
-        for array in copies.values():
-            array.flags.writeable = False
-        self._weights = MappingProxyType(copies)
         self._dtype: Dtype = dtype
         isa = native.chosen()
         self._network = (
-            NumpyNetwork(self._architecture, copies, dtype)
+            NumpyNetwork(self._architecture, weights, dtype)
             if isa == "numpy"
-            else NativeNetwork(self._architecture, copies, dtype, isa)
+            else NativeNetwork(self._architecture, weights, dtype, isa)
         )
+        used = {layer for stack in self._architecture.stacks.values() for layer in stack}
+        tables = {name: np.array(v, order="C") for name, v in weights.items() if name.partition(".")[0] not in used}
+        for array in tables.values():
+            array.flags.writeable = False
+        self._tables = MappingProxyType(tables)
         self._routes: dict[str | None, _Route] = {
             name: _Route(name, self._architecture.stack(name)) for name in self._architecture.stacks
         }
@@ -92,7 +93,10 @@ class Engine:
         ArtifactError : the folder is no artifact, or one that is damaged or too new
         """
         saved = artifact.read(path)
-        return cls(saved.architecture, saved.weights, dtype=dtype)
+        engine = cls(saved.architecture, saved.weights, dtype=dtype)
+        del saved
+        native.give_back_memory()
+        return engine
 
     @classmethod
     def from_torch(cls, module: Any, *, dtype: Dtype = "float32") -> Engine:
@@ -141,9 +145,9 @@ class Engine:
         return self._architecture
 
     @property
-    def weights(self) -> Mapping[str, Floats]:
-        """Every tensor by name, as it was given, read-only."""
-        return self._weights
+    def tables(self) -> Mapping[str, Floats]:
+        """The tensors of layers that stand in no stack, for a task to index, read-only; the others are packed."""
+        return self._tables
 
     @property
     def dtype(self) -> Dtype:

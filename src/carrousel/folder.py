@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import secrets
-import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +21,9 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
     ------
     OSError : it could not be written; `path` is unchanged
     """
+    import secrets  # these cost memory, which a process that only reads models need not spend
+    import shutil
+
     path = Path(os.path.realpath(path))  # a link to a folder stays a link
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
@@ -64,6 +65,8 @@ def _exchange(fresh: Path, path: Path) -> bool:
 
 def _swap(fresh: Path, path: Path) -> None:
     """The same in two steps; between them the old folder bears the name ``.….old`` and none the public one."""
+    import shutil
+
     old = fresh.with_suffix(".old")
     path.rename(old)
     try:

@@ -54,6 +54,12 @@ def module() -> ModuleType | None:
     return _native
 
 
+def give_back_memory() -> None:
+    """Return to the system what loading a model took and no longer needs."""
+    if _native is not None:
+        _native.give_back_memory()
+
+
 def step_otherwise(function: Callable[..., Floats]) -> None:
     """Say what steps arguments that are not plain arrays of the right shape: (engine, streams, x, out, stack)."""
 
@@ -70,7 +76,8 @@ class NativeNetwork:
 
     def __init__(self, architecture: Architecture, weights: Mapping[str, Floats], dtype: Dtype, isa: str) -> None:
         assert _native is not None
-        self.model = _native.model(json.dumps(architecture.to_data()), dict(weights), dtype, isa)
+        arrays = {name: np.ascontiguousarray(array) for name, array in weights.items()}
+        self.model = _native.model(json.dumps(architecture.to_data()), arrays, dtype, isa)
         self.isa = self.model.isa
         self.stacks = {name: k for k, name in enumerate(architecture.stacks)}
         self.layers = {layer.name: k for k, layer in enumerate(architecture.layers)}

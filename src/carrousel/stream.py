@@ -74,7 +74,7 @@ class WindowDecoder:
 
     def _linear(self, x: npt.NDArray[np.float32], batch: WindowBatch) -> npt.NDArray[np.floating]:
         """The linear path on normalised windows x (N, L, K): float32 (N, H, K)."""
-        sizes, weights = self.sizes, self.engine.weights
+        sizes, weights = self.sizes, self.engine.tables
         each = x.transpose(0, 2, 1) @ weights["maps.weight"].T  # (N, K, E·H)
         each = each.reshape(len(x), sizes.targets, sizes.maps, sizes.horizon)
         share = weights["mixture.weight"][batch.series].reshape(len(x), sizes.targets, 1, sizes.maps)
@@ -82,7 +82,7 @@ class WindowDecoder:
 
     def _correction(self, member: int, x: npt.NDArray[np.float32], batch: WindowBatch) -> npt.NDArray[np.float32]:
         """What one network of the ensemble adds to it: float32 (N, H, K, Q)."""
-        sizes, weights, rows = self.sizes, self.engine.weights, len(x)
+        sizes, weights, rows = self.sizes, self.engine.tables, len(x)
         patches = np.concatenate([x, batch.past], axis=2).reshape(rows, sizes.behind, -1)
         session = self.engine.session(rows)
         session.run(np.concatenate([patches, batch.calendar_past], axis=2), stack=f"encode_{member}")

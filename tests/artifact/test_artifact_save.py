@@ -171,7 +171,7 @@ def test_a_full_file_system_leaves_the_old_model_and_nothing_else(tmp_path):
 def test_a_process_killed_at_any_moment_of_saving_leaves_a_whole_model(saved):
     """Children kill themselves at their nth call to the system that syncs, renames or removes, for every n there is."""
     script = f"""
-        import os, pathlib, signal, sys
+        import os, pathlib, shutil, signal, sys
         sys.path.insert(0, {str(Path(stored.__file__).parent)!r})
         from stored import make, same
         from carrousel import artifact, folder
@@ -185,7 +185,7 @@ def test_a_process_killed_at_any_moment_of_saving_leaves_a_whole_model(saved):
                         os.kill(os.getpid(), signal.SIGKILL)
                     return function(*arguments, **keywords)
                 return call
-            os.fsync, folder.shutil.rmtree = watched(os.fsync), watched(folder.shutil.rmtree)
+            os.fsync, shutil.rmtree = watched(os.fsync), watched(shutil.rmtree)
             pathlib.Path.rename, folder._exchange = watched(pathlib.Path.rename), watched(folder._exchange)
             artifact.save({str(saved)!r}, make(1), overwrite=True)
             os._exit(0)
