@@ -225,8 +225,10 @@ carrousel_status carrousel_session_create(const carrousel_model* model, size_t b
 void carrousel_session_free(carrousel_session* session) { delete session; }
 
 carrousel_status carrousel_session_use(carrousel_session* session, const char* stack, char* error, size_t error_size) {
-    return guarded(error, error_size,
-                   [&] { use_stack(*given(session, "session"), find_stack(architecture_of(*session), stack)); });
+    return guarded(error, error_size, [&] {
+        given(session, "session");
+        use_stack(*session, find_stack(architecture_of(*session), stack));
+    });
 }
 
 carrousel_widths carrousel_session_widths(const carrousel_session* session) {

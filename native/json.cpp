@@ -316,22 +316,21 @@ std::string quote(std::string_view text) {
 std::string nearest(std::string_view name, std::vector<std::string> known) {
     std::sort(known.begin(), known.end());
     const std::string* best = nullptr;
-    std::size_t least = 0;
+    double most = 0.6;  // as difflib.get_close_matches
     for (const std::string& other : known) {
         if (name.size() > 100 || other.size() > 100) continue;
-        std::vector<std::size_t> row(other.size() + 1);  // Levenshtein's distance, a row at a time
-        std::iota(row.begin(), row.end(), std::size_t{0});
-        for (std::size_t i = 1; i <= name.size(); ++i) {
-            std::size_t diagonal = std::exchange(row[0], i);
+        std::vector<std::size_t> common(other.size() + 1);  // length of the longest common subsequence, a row at a time
+        for (char letter : name) {
+            std::size_t diagonal = 0;
             for (std::size_t j = 1; j <= other.size(); ++j) {
-                std::size_t change = diagonal + (name[i - 1] != other[j - 1]);
-                diagonal = std::exchange(row[j], std::min({row[j] + 1, row[j - 1] + 1, change}));
+                std::size_t longer = letter == other[j - 1] ? diagonal + 1 : std::max(common[j], common[j - 1]);
+                diagonal = std::exchange(common[j], longer);
             }
         }
-        bool close = row.back() * 5 <= std::max(name.size(), other.size()) * 2;
-        if (close && (!best || row.back() < least)) {
+        double likeness = 2.0 * static_cast<double>(common.back()) / static_cast<double>(name.size() + other.size());
+        if (likeness >= most && (!best || likeness > most)) {
             best = &other;
-            least = row.back();
+            most = likeness;
         }
     }
     if (best) return "did you mean " + quote(*best) + "?";

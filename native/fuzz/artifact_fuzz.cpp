@@ -1,4 +1,5 @@
-// The loader against hostile files. An input is a config.json, a 0, and a model.safetensors; what loads is also stepped.
+// The loader against hostile files. An input is a config.json, a 0, and a model.safetensors; what loads is also
+// stepped.
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
@@ -50,7 +51,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         for (Dtype dtype : {Dtype::float32, Dtype::bfloat16, Dtype::int8}) {
             step(config.architecture, weights.tensors, dtype);
         }
-    } catch (const Error&) {
-    }
+    } catch (const Error&) {}
     return 0;
 }

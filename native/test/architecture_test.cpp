@@ -61,8 +61,9 @@ TEST(keys_that_are_unknown_missing_or_wrong_are_refused) {
 TEST(rules_across_keys_hold) {
     CHECK_EQUAL(refusal(lstm(", \"proj_size\": 3")),
                 "a: layers[0]: layer 'l': proj_size: expected less than hidden_size=3, got 3; 0 means no projection");
-    CHECK_EQUAL(refusal(lstm(", \"bidirectional\": true, \"reverse\": true")),
-                "a: layers[0]: layer 'l': reverse: expected false in a bidirectional layer, got true; it runs both ways");
+    CHECK_EQUAL(
+        refusal(lstm(", \"bidirectional\": true, \"reverse\": true")),
+        "a: layers[0]: layer 'l': reverse: expected false in a bidirectional layer, got true; it runs both ways");
     CHECK_EQUAL(refusal("[{\"kind\": \"scale\", \"name\": \"s.t\", \"size\": 1}]"),
                 "a: layers[0]: layer 's.t': expected a name that is not empty and has no dot");
     CHECK_EQUAL(refusal("[" + linear + "," + linear + "]"),
@@ -79,8 +80,9 @@ TEST(stacks_that_do_not_fit_are_refused) {
                 "a: stacks.s: expected a list, each item a string, got 1");
     CHECK_EQUAL(refusal("{\"layers\": [" + linear + "], \"stacks\": {\"s\": [1]}}"),
                 "a: stacks.s[0]: expected a string, got 1");
-    CHECK_EQUAL(refusal("[" + linear + R"(,{"kind": "embedding", "name": "e", "num_embeddings": 3, "embedding_dim": 3}])"),
-                "a: stack 'main': 'e' takes ids and can only stand first, but 'head' stands before it");
+    CHECK_EQUAL(
+        refusal("[" + linear + R"(,{"kind": "embedding", "name": "e", "num_embeddings": 3, "embedding_dim": 3}])"),
+        "a: stack 'main': 'e' takes ids and can only stand first, but 'head' stands before it");
 }
 
 TEST(sizes_that_overflow_are_refused_before_they_are_used) {
@@ -90,7 +92,8 @@ TEST(sizes_that_overflow_are_refused_before_they_are_used) {
               .starts_with("l"));
     CHECK_EQUAL(refusal(lstm(", \"num_layers\": 1000000000")),
                 "layer 'l': num_layers: expected an integer of at most 50000, got 1000000000");
-    CHECK_EQUAL(refusal(lstm(", \"num_layers\": 50000")), "layers: expected a network of at most 100000 tensors, got more");
+    CHECK_EQUAL(refusal(lstm(", \"num_layers\": 50000")),
+                "layers: expected a network of at most 100000 tensors, got more");
     CHECK_EQUAL(refusal(R"([{"kind": "scale", "name": "s", "size": 99999999999999999999}])"),
                 "a: layers[0]: size: expected an integer of at least 1, got 1e+20");
 }
@@ -115,4 +118,15 @@ TEST(tensors_that_do_not_fit_are_refused) {
     network.memory[1][0] = std::numeric_limits<float>::quiet_NaN();
     network.memory[1][4] = -std::numeric_limits<float>::infinity();
     CHECK_EQUAL(refused(network.tensors), "w: head.weight: expected finite values, got 2 of 6 NaN or infinite");
+}
+
+TEST(random_architectures_survive_being_written_and_read) {
+    Random random(1);
+    for (int k = 0; k < 200; ++k) {
+        Network network = random_network(random);
+        std::string text = architecture_text(network.architecture);
+        Architecture again = parse_architecture(text, "architecture");
+        CHECK_EQUAL(architecture_text(again), text);
+        CHECK(expected_tensors(again) == expected_tensors(network.architecture));
+    }
 }

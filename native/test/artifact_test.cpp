@@ -18,9 +18,10 @@ constexpr const char* again = "; save the model or copy the folder again";
 
 Network small() {
     Random random(1);
-    return fill(parse_architecture(
-                    R"([{"kind": "linear", "name": "head", "input_size": 2, "output_size": 3, "activation": "tanh"}])", "a"),
-                random);
+    return fill(
+        parse_architecture(
+            R"([{"kind": "linear", "name": "head", "input_size": 2, "output_size": 3, "activation": "tanh"}])", "a"),
+        random);
 }
 
 std::string sha256(const std::string& text) {
@@ -69,7 +70,8 @@ std::string damaged(const std::string& problem) {
 TEST(sha256_gives_the_digests_of_the_standard) {
     CHECK_EQUAL(sha256(""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
     CHECK_EQUAL(sha256("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-    CHECK_EQUAL(sha256(std::string(1'000'000, 'a')), "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
+    CHECK_EQUAL(sha256(std::string(1'000'000, 'a')),
+                "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
 }
 
 TEST(sha256_does_not_depend_on_the_pieces) {
@@ -170,7 +172,8 @@ TEST(weights_that_were_changed_are_refused) {
     std::string changed = bytes;
     changed.back() = static_cast<char>(changed.back() ^ 1);
     write_file(file, changed);
-    CHECK_EQUAL(load_error(folder), file + ": expected the contents that were saved, got others (checksum differs)" + again);
+    CHECK_EQUAL(load_error(folder),
+                file + ": expected the contents that were saved, got others (checksum differs)" + again);
     write_file(file, bytes.substr(0, bytes.size() - 1));
     CHECK(load_error(folder).starts_with(file + ": expected a safetensors file, got a damaged one ("));
     write_file(file, bytes + "x");
@@ -202,8 +205,9 @@ TEST(safetensors_headers_that_lie_are_refused) {
                 damaged("'a': expected 8 of 8 bytes, got data_offsets from 8 to 0"));
     CHECK_EQUAL(header_error(R"({"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 8]}})", 8),
                 damaged("'a': expected integers of at least 0, got -1"));
-    CHECK_EQUAL(header_error(R"({"a": {"dtype": "F32", "shape": [99999999999, 99999999999], "data_offsets": [0, 8]}})", 8),
-                damaged("'a': its size overflows"));
+    CHECK_EQUAL(
+        header_error(R"({"a": {"dtype": "F32", "shape": [99999999999, 99999999999], "data_offsets": [0, 8]}})", 8),
+        damaged("'a': its size overflows"));
     CHECK_EQUAL(header_error(R"({"a": {"dtype": "F32", "shape": [4611686018427387904], "data_offsets": [0, 8]}})", 8),
                 damaged("'a': expected integers of at least 0, got 4.61169e+18"));
     for (const char* entry : {"1", "{}", R"({"dtype": "F32", "shape": 1, "data_offsets": [0, 8]})",
@@ -219,8 +223,9 @@ TEST(safetensors_lengths_that_lie_are_refused) {
         Bytes source(bytes);
         return message_of([&] { read_safetensors(source, "f", [](const Tensors&) {}); });
     };
-    CHECK_EQUAL(refused(""), "f: expected a header of 0 bytes behind the first 8, got 0 bytes in all: the file is truncated" +
-                                 std::string(again));
+    CHECK_EQUAL(refused(""),
+                "f: expected a header of 0 bytes behind the first 8, got 0 bytes in all: the file is truncated" +
+                    std::string(again));
     CHECK_EQUAL(refused(std::string("\x05\0\0\0\0\0\0\0{}", 10)),
                 "f: expected a header of 5 bytes behind the first 8, got 10 bytes in all: the file is truncated" +
                     std::string(again));

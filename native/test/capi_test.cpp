@@ -1,28 +1,15 @@
 // carrousel.h: values through C and C++ owners, and every way in which a call can be refused.
-#include "carrousel.h"
-
-#include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <memory>
-#include <new>
 
+#include "carrousel.h"
 #include "check.h"
 #include "model.h"
 #include "random.h"
 
 namespace embed = carrousel::embed;
 using carrousel::parse_architecture;
-
-static std::size_t allocations = 0;
-
-void* operator new(std::size_t size) {
-    ++allocations;
-    if (void* memory = std::malloc(size ? size : 1)) return memory;
-    throw std::bad_alloc();
-}
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
 
 namespace {
 
@@ -176,19 +163,23 @@ TEST(sessions_that_cannot_be_are_refused) {
                   "stack: expected the name of one, got NULL; known are ids, values, whole");
     CHECK_INVALID(call(carrousel_session_create, model, std::size_t{1}, "value", &session),
                   "stack: unknown name 'value'; did you mean 'values'?");
-    Answer answer = call(carrousel_session_create, model, std::numeric_limits<std::size_t>::max() / 2, "values", &session);
-    check_answer(__LINE__, answer, CARROUSEL_MEMORY, "expected more memory than there is; use a smaller batch or model");
+    Answer answer =
+        call(carrousel_session_create, model, std::numeric_limits<std::size_t>::max() / 2, "values", &session);
+    check_answer(__LINE__, answer, CARROUSEL_MEMORY,
+                 "expected more memory than there is; use a smaller batch or model");
     CHECK(session == nullptr);
     embed::Session good(*fixture.model, 1, "values");
-    CHECK_INVALID(call(carrousel_session_use, good.get(), "valves"), "stack: unknown name 'valves'; did you mean 'values'?");
+    CHECK_INVALID(call(carrousel_session_use, good.get(), "valves"),
+                  "stack: unknown name 'valves'; did you mean 'values'?");
     CHECK_INVALID(call(carrousel_session_use, nullptr, "values"), "session: expected a pointer, got NULL");
     CHECK_EQUAL(good.widths().in, 2U);
 }
 
 TEST(calls_that_do_not_fit_are_refused) {
     Fixture fixture;
-    embed::Session values(*fixture.model, 2, "values"), ids(*fixture.model, 2, "ids"), whole(*fixture.model, 2, "whole");
-    float x[12] = {}, y[18] = {};
+    embed::Session values(*fixture.model, 2, "values"), ids(*fixture.model, 2, "ids"),
+        whole(*fixture.model, 2, "whole");
+    float x[12] = {}, y[36] = {};
     std::int32_t numbers[] = {0, 4}, negative[] = {-1, 0}, good[] = {0, 3};
     std::size_t rows[] = {0, 2}, lengths[] = {3, 4};
     CHECK_INVALID(call(carrousel_step, nullptr, x, y), "session: expected a pointer, got NULL");
@@ -200,8 +191,10 @@ TEST(calls_that_do_not_fit_are_refused) {
                   "step: expected a stack that runs forward in time, got one that needs whole sequences; use run");
     CHECK_INVALID(call(carrousel_step_ids, values.get(), good, y),
                   "ids: expected values, this stack takes no ids; use carrousel_step or carrousel_run");
-    CHECK_INVALID(call(carrousel_step_ids, ids.get(), numbers, y), "ids: expected values from 0 to 3, got 4 at index 1");
-    CHECK_INVALID(call(carrousel_step_ids, ids.get(), negative, y), "ids: expected values from 0 to 3, got -1 at index 0");
+    CHECK_INVALID(call(carrousel_step_ids, ids.get(), numbers, y),
+                  "ids: expected values from 0 to 3, got 4 at index 1");
+    CHECK_INVALID(call(carrousel_step_ids, ids.get(), negative, y),
+                  "ids: expected values from 0 to 3, got -1 at index 0");
     CHECK_INVALID(call(carrousel_step_ids, ids.get(), nullptr, y), "ids: expected a pointer, got NULL");
     CHECK_INVALID(call(carrousel_run, values.get(), x, std::size_t{3}, lengths, y),
                   "lengths: expected values from 0 to 3, got 4 in row 1");
@@ -211,12 +204,16 @@ TEST(calls_that_do_not_fit_are_refused) {
                   "ids: expected values from 0 to 3, got 4 at index 1");
     CHECK_OK(call(carrousel_run, values.get(), nullptr, std::size_t{0}, nullptr, nullptr));
     CHECK_OK(call(carrousel_run, whole.get(), x, std::size_t{3}, nullptr, y));
-    CHECK_INVALID(call(carrousel_reset, values.get(), rows, std::size_t{2}), "rows: expected values from 0 to 1, got 2");
+    CHECK_INVALID(call(carrousel_reset, values.get(), rows, std::size_t{2}),
+                  "rows: expected values from 0 to 1, got 2");
     CHECK_INVALID(call(carrousel_resize, values.get(), std::size_t{0}), "batch: expected at least 1, got 0");
     carrousel_session* fork = nullptr;
-    CHECK_INVALID(call(carrousel_fork, values.get(), rows, std::size_t{2}, &fork), "rows: expected values from 0 to 1, got 2");
-    CHECK_INVALID(call(carrousel_fork, values.get(), rows, std::size_t{0}, &fork), "rows: expected at least one row, got none");
-    CHECK_INVALID(call(carrousel_fork, values.get(), nullptr, std::size_t{1}, &fork), "rows: expected a pointer, got NULL");
+    CHECK_INVALID(call(carrousel_fork, values.get(), rows, std::size_t{2}, &fork),
+                  "rows: expected values from 0 to 1, got 2");
+    CHECK_INVALID(call(carrousel_fork, values.get(), rows, std::size_t{0}, &fork),
+                  "rows: expected at least one row, got none");
+    CHECK_INVALID(call(carrousel_fork, values.get(), nullptr, std::size_t{1}, &fork),
+                  "rows: expected a pointer, got NULL");
     CHECK(fork == nullptr);
     std::size_t count = 0;
     CHECK_INVALID(call(carrousel_state_size, values.get(), nullptr), "count: expected a pointer, got NULL");

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdio>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "architecture.h"
@@ -14,11 +15,12 @@ struct Test {
 };
 
 std::vector<Test>& tests();
+extern std::size_t allocations;  // calls of operator new so far
 void failed(const char* file, int line, const std::string& what);
 
 // Declares a test; its name is a sentence.
-#define TEST(name)                                                        \
-    static void name();                                                   \
+#define TEST(name)                                                             \
+    static void name();                                                        \
     static const bool name##_known = (tests().push_back({#name, name}), true); \
     static void name()
 
@@ -27,10 +29,12 @@ void failed(const char* file, int line, const std::string& what);
 
 template <typename A, typename B>
 void check_equal(const char* file, int line, const A& got, const B& wanted) {
-    if (!(got == wanted)) failed(file, line, "expected " + std::to_string(wanted) + ", got " + std::to_string(got));
-}
-inline void check_equal(const char* file, int line, const std::string& got, const std::string& wanted) {
-    if (got != wanted) failed(file, line, "expected\n    " + wanted + "\n  got\n    " + got);
+    if constexpr (std::is_convertible_v<B, std::string>) {
+        const std::string a = got, b = wanted;
+        if (a != b) failed(file, line, "expected\n    " + b + "\n  got\n    " + a);
+    } else {
+        if (got != wanted) failed(file, line, "expected " + std::to_string(wanted) + ", got " + std::to_string(got));
+    }
 }
 #define CHECK_EQUAL(got, wanted) check_equal(__FILE__, __LINE__, got, wanted)
 

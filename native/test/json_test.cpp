@@ -72,8 +72,8 @@ TEST(json_that_is_none_is_refused_with_its_place) {
 }
 
 TEST(json_text_that_is_not_utf8_is_refused) {
-    for (const char* bytes : {"\xff", "\x80", "\xc0\x80", "\xe0\x80\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xe2\x82",
-                              "\xf8\x88\x80\x80\x80"}) {
+    for (const char* bytes : {"\xff", "\x80", "\xc0\x80", "\xe0\x80\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80",
+                              "\xe2\x82", "\xf8\x88\x80\x80\x80"}) {
         CHECK_EQUAL(refusal(std::string("\"") + bytes + "\""), other("no UTF-8 at byte 1"));
     }
 }

@@ -1,10 +1,23 @@
 // Runs every test, or those whose names contain the first argument.
+#include <cstdlib>
 #include <cstring>
 #include <exception>
+#include <new>
 
 #include "check.h"
 
 static int failures = 0;
+std::size_t allocations = 0;
+
+#if !defined(__SANITIZE_ADDRESS__)  // which has its own, and counts nothing
+void* operator new(std::size_t size) {
+    ++allocations;
+    if (void* memory = std::malloc(size ? size : 1)) return memory;
+    throw std::bad_alloc();
+}
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+#endif
 
 std::vector<Test>& tests() {
     static std::vector<Test> all;

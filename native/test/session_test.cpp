@@ -293,23 +293,25 @@ TEST(a_plain_cell_is_what_its_equations_say) {
         Random random(11);
         for (std::size_t H : {1U, 3U, 8U, 17U, 40U}) {
             const std::size_t E = 1 + random.below(9), L = 6;
-            Network network = fill(parse_architecture(R"([{"kind": "lstm", "name": "l", "input_size": )" +
-                                                          std::to_string(E) + R"(, "hidden_size": )" + std::to_string(H) +
-                                                          "}]",
-                                                      "a"),
-                                   random);
+            Network network =
+                fill(parse_architecture(R"([{"kind": "lstm", "name": "l", "input_size": )" + std::to_string(E) +
+                                            R"(, "hidden_size": )" + std::to_string(H) + "}]",
+                                        "a"),
+                     random);
             Input input(network.architecture, 1, L, random);
             Session session(make(network, isa), 1);
             Floats got = run(session, input);
             auto tensor = [&](const char* name) { return network.tensors["l." + std::string(name) + "_l0"].data; };
-            const float *w = tensor("weight_ih"), *u = tensor("weight_hh"), *b = tensor("bias_ih"), *d = tensor("bias_hh");
+            const float *w = tensor("weight_ih"), *u = tensor("weight_hh"), *b = tensor("bias_ih"),
+                        *d = tensor("bias_hh");
             std::vector<double> h(H), c(H);
             auto sigmoid = [](double v) { return 1 / (1 + std::exp(-v)); };
             for (std::size_t t = 0; t < L; ++t) {
                 std::vector<double> gates(4 * H);
                 for (std::size_t k = 0; k < 4 * H; ++k) {
                     gates[k] = double{b[k]} + double{d[k]};
-                    for (std::size_t j = 0; j < E; ++j) gates[k] += double{w[k * E + j]} * double{input.values[t * E + j]};
+                    for (std::size_t j = 0; j < E; ++j)
+                        gates[k] += double{w[k * E + j]} * double{input.values[t * E + j]};
                     for (std::size_t j = 0; j < H; ++j) gates[k] += double{u[k * H + j]} * h[j];
                 }
                 for (std::size_t j = 0; j < H; ++j) {

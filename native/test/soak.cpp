@@ -13,8 +13,8 @@ int main(int count, char** arguments) {
         {"kind": "linear", "name": "head", "input_size": 4, "output_size": 2, "activation": "tanh"}])",
                                                                "soak"),
                                  random);
-    auto model = std::make_shared<const carrousel::Model>(network.architecture, network.tensors,
-                                                          carrousel::Dtype::float32, "");
+    auto model =
+        std::make_shared<const carrousel::Model>(network.architecture, network.tensors, carrousel::Dtype::float32, "");
     auto session = std::make_unique<carrousel::Session>(model, 2);
     const std::size_t rows[] = {1, 0};
     float x[6], y[4], sum = 0;
