@@ -61,7 +61,7 @@ const Isa& choose_isa(const std::string& name) {
         names += (names.empty() ? "" : ", ") + std::string(isa.name);
     }
     if (!name.empty())
-        throw Error("CARROUSEL_ISA: expected one of " + names + ", got '" + name + "'; leave it out to get the best one");
+        throw Error("CARROUSEL_ISA: expected one of " + names + ", numpy, got '" + name + "'; leave it out to get the best one");
     const Isa* best = &sets.front();
     for (const Isa& isa : sets)
         if (isa.supported) best = &isa;
