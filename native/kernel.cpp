@@ -463,13 +463,17 @@ void step(const CellStep& s, const Cell& cell) {
         const bool plain = cell.peephole == nullptr && !cell.coupled && cell.keep_c == 0.0f &&
                            (cell.keep_h == 0.0f || projects) && s.trace == nullptr;
         const std::size_t limit = projects ? padded : cell.size;
+        Matrix own = cell.all;
+        const std::size_t first = own.count * s.part / s.parts;
+        own.count = own.count * (s.part + 1) / s.parts - first;
+        own.blocks += first;
         if (plain)
-            tiles(cell.all, rows, x, h, s.drive, s.backwards,
+            tiles(own, rows, x, h, s.drive, s.backwards,
                   [&](std::size_t row, std::size_t vector, std::size_t, const float* z) {
                       finish_plain(z, s.c[row] + vector * V, m[row] + vector * V, limit - vector * V);
                   });
         else
-            tiles(cell.all, rows, x, h, s.drive, s.backwards,
+            tiles(own, rows, x, h, s.drive, s.backwards,
                   [&](std::size_t row, std::size_t vector, std::size_t, const float* z) { finish_any(unit(row, vector), z); });
     } else {
         const std::size_t wide = drive_size(cell), groups = vectors_of(cell.size), width = width_of(cell.hidden);

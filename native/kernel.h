@@ -61,6 +61,7 @@ struct CellStep {
     const float* const* drive;  // what Kernels::drive made of x, or null
     const TraceRow* trace;      // one a row, or null
     float* scratch;             // Kernels::step_scratch(cell, rows) floats
+    std::size_t part, parts;    // of the blocks that this call does: one of several threads'; parts 1: all
     bool backwards;             // the order of the blocks, which decides what stays in the cache, not what comes out
 };
 

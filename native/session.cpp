@@ -16,6 +16,8 @@ namespace {
 constexpr std::size_t GROUP = 48;               // rows that pass through all layers together; a multiple of a tile's rows
 constexpr std::size_t BLOCK_FLOATS = 32 * 1024;  // of the widest layer that a block of steps holds at once: 128 KiB
 
+constexpr std::size_t SHARED_PRODUCTS = 64 * 1024;  // of one gate: the meeting after a step costs about a microsecond
+
 // Denormal numbers are flushed to zero inside the kernels, since they cost a hundred times more, and nowhere else.
 class FlushDenormals {
 public:
@@ -190,6 +192,7 @@ struct Session::Impl {
     }
 
     std::size_t rows_at_once() const {
+        if (batch <= static_cast<std::size_t>(kernels.rows)) return batch;  // one tile: see shares_blocks
         const std::size_t share = (batch + workers.size() - 1) / workers.size(), groups = (share + GROUP - 1) / GROUP;
         return (share + groups - 1) / groups;
     }
@@ -223,6 +226,12 @@ struct Session::Impl {
             }
         }
         return wanted;
+    }
+
+    // Few rows through a large cell: the threads share its hidden units instead of the rows, and meet after every step.
+    bool shares_blocks(const Cell& cell, std::size_t rows) const {
+        return crew != nullptr && batch <= rows_at_once() && !cell.norm && cell.projection.outputs == 0 &&
+               cell.all.count >= workers.size() && rows * cell.size * (cell.all.k1 + cell.all.k2) >= SHARED_PRODUCTS;
     }
 
     // A call, its rows shared out among the workers.
@@ -344,10 +353,21 @@ struct Session::Impl {
                 if (driven) w.step_drive[r] = w.drives[k];
                 if (target != nullptr) w.trace[r] = trace_row(*target, layer, d, t, stream);
             }
-            kernels.step({live, w.step_x.data(), w.h.data(), w.c.data(), w.step_y.data(),
+            const bool shared = target == nullptr && shares_blocks(cell, live);
+            CellStep step{live, w.step_x.data(), w.h.data(), w.c.data(), w.step_y.data(),
                           driven ? w.step_drive.data() : nullptr, target == nullptr ? nullptr : w.trace.data(),
-                          w.scratch.floats(), backwards != ((s - from) % 2 == 1)},
-                         cell);
+                          w.scratch.floats(), 0, shared ? workers.size() : 1, backwards != ((s - from) % 2 == 1)};
+            if (!shared) {
+                kernels.step(step, cell);
+            } else {
+                crew->run([&](std::size_t worker) {
+                    const FlushDenormals flush;
+                    CellStep part = step;
+                    part.part = worker;
+                    part.scratch = workers[worker].scratch.floats();
+                    kernels.step(part, cell);
+                });
+            }
             for (std::size_t r = 0; r < live; ++r) w.h[r] = w.step_y[r];
         }
         for (std::size_t r = 0; r < rows; ++r) {

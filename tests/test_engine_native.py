@@ -123,6 +123,23 @@ def test_steps_of_many_streams_are_the_same_bits_on_any_number_of_threads(thread
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_threads_that_share_the_units_of_a_large_cell_give_the_same_bits(dtype, batch):
+    layers = (
+        LSTM(name="l", input_size=256, hidden_size=300, num_layers=2),
+        Linear(name="h", input_size=300, output_size=3),
+    )
+    engine = build(*layers, dtype=dtype)
+    x = random_array(batch, 25, 256)
+    expected = engine.session(batch).run(x)
+    for threads in (2, 3):
+        chunked, stepped = engine.session(batch, threads=threads), engine.session(batch, threads=threads)
+        np.testing.assert_array_equal(chunked.run(x), expected)
+        for t in range(25):
+            np.testing.assert_array_equal(stepped.step(x[:, t]), expected[:, t])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
 @pytest.mark.parametrize("variant", [{}, {"peephole": True, "zoneout": (0.1, 0.2)}, {"layer_norm": True}])
 def test_watching_a_run_or_its_steps_changes_no_bit(dtype, variant):
     engine = build(LSTM(name="l", input_size=9, hidden_size=21, num_layers=2, **variant), dtype=dtype)
@@ -330,9 +347,15 @@ def test_threads_are_a_whole_number(threads):
 
 
 def chosen_with(isa: str) -> tuple[int, str]:
-    code = "from carrousel import native\ntry: print(native.chosen())\nexcept Exception as e: print(type(e).__name__, e)"
+    code = (
+        "from carrousel import native\ntry: print(native.chosen())\nexcept Exception as e: print(type(e).__name__, e)"
+    )
     done = subprocess.run(
-        [sys.executable, "-c", code], env=os.environ | {"CARROUSEL_ISA": isa}, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        env=os.environ | {"CARROUSEL_ISA": isa},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return done.returncode, done.stdout.strip()
 

@@ -27,7 +27,9 @@ class NumpyNetwork:
 
     def __init__(self, architecture: Architecture, weights: Mapping[str, Floats], dtype: Dtype) -> None:
         if dtype == "int8":
-            raise SettingError("dtype: expected float32 or bfloat16 of the NumPy engine, got 'int8'; the native engine has it")
+            raise SettingError(
+                "dtype: expected float32 or bfloat16 of the NumPy engine, got 'int8'; the native engine has it"
+            )
         if dtype == "bfloat16":
             products = {layer.name for layer in architecture.layers if isinstance(layer, (Linear, LSTM))}
             weights = {
