@@ -342,7 +342,7 @@ def test_an_unknown_dtype_is_refused():
 
 @pytest.mark.parametrize("threads", [0, True, 1.5])
 def test_threads_are_a_whole_number(threads):
-    with pytest.raises(SettingError, match="^threads: expected an integer of at least 1, got"):
+    with pytest.raises(SettingError, match=r"^threads: expected an integer of at least 1, got"):
         build(Linear(name="l", input_size=1, output_size=1)).session(threads=threads)
 
 

@@ -101,7 +101,7 @@ def examine() -> Findings:
         kernels=kernels,
         forced=bool(os.environ.get("CARROUSEL_ISA")),
         native=module is not None,
-        why_missing=native.WHY_MISSING,
+        why_missing=native.why_missing,
         compiler=compiler,
         processor=processor(),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 from collections.abc import Callable, Mapping
 from types import ModuleType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,13 +19,14 @@ from carrousel.architecture import Architecture
 from carrousel.errors import SettingError
 from carrousel.kernel import Floats, Ids, Record
 
+if TYPE_CHECKING:
+    from carrousel import _native as native_types
+
 try:
-    from carrousel import _native
+    _native: ModuleType | None = importlib.import_module("carrousel._native")
+    why_missing = ""
 except ImportError as error:  # installed without a compiler
-    _native = None
-    WHY_MISSING = str(error)
-else:
-    WHY_MISSING = ""
+    _native, why_missing = None, str(error)
 
 Dtype = Literal["float32", "bfloat16", "int8"]
 Index = npt.NDArray[np.int64]
@@ -43,7 +45,7 @@ def chosen() -> str:
         return "numpy"
     if _native is None:
         raise SettingError(
-            f"CARROUSEL_ISA: expected 'numpy', got {wanted!r}: the native engine was not built ({WHY_MISSING}); "
+            f"CARROUSEL_ISA: expected 'numpy', got {wanted!r}: the native engine was not built ({why_missing}); "
             "install a C++20 compiler and then the package again"
         )
     return _native.choose_isa(wanted)
@@ -63,7 +65,7 @@ def give_back_memory() -> None:
 def step_otherwise(function: Callable[..., Floats]) -> None:
     """Say what steps arguments that are not plain arrays of the right shape: (engine, streams, x, out, stack)."""
 
-    def step(session: _native.Session, x: Any, out: Any, stack: Any) -> Floats:
+    def step(session: native_types.Session, x: Any, out: Any, stack: Any) -> Floats:
         engine, network = session.context
         return function(engine, NativeStreams(network, session), x, out, stack)
 
@@ -91,7 +93,7 @@ class NativeNetwork:
 class NativeStreams:
     """The state of N rows."""
 
-    def __init__(self, network: NativeNetwork, session: _native.Session) -> None:
+    def __init__(self, network: NativeNetwork, session: native_types.Session) -> None:
         self.network, self.session, self.batch = network, session, session.batch
 
     def step(self, stack: str, x: Floats | Ids, out: Floats) -> None:
@@ -148,4 +150,4 @@ class NativeStreams:
 
 
 def _in_form(x: Floats | Ids) -> Floats | npt.NDArray[np.int32]:
-    return np.ascontiguousarray(x, np.float32 if x.dtype.kind == "f" else np.int32)
+    return np.ascontiguousarray(x, np.float32) if x.dtype.kind == "f" else np.ascontiguousarray(x, np.int32)
