@@ -20,6 +20,22 @@ from carrousel.features.window import Grid, prepare
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rounding:
+    """What the forecasts lose when the engine stores its weights in another precision, on some validation windows.
+
+    Parameters
+    ----------
+    windows : compared
+    mae : mean absolute error of the point forecast
+    shift : mean absolute difference of the point forecast from that of float32 weights
+    """
+
+    windows: Annotated[int, Range(1)]
+    mae: Annotated[float, Range(0)]
+    shift: Annotated[float, Range(0)]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Learned:
     """What was learned from the training part beside the weights; `statistics` of config.json.
 
@@ -35,6 +51,7 @@ class Learned:
     notes : what was inferred and mended, one sentence each
     seconds : training time
     scores : name -> error on the validation part
+    rounding : by the engine's dtype, as far as the engine of the training machine had it
     """
 
     schema: dict[str, object]
@@ -49,6 +66,7 @@ class Learned:
     notes: tuple[str, ...] = ()
     seconds: Annotated[float, Range(0)] = 0.0
     scores: dict[str, float] = field(default_factory=dict[str, float])
+    rounding: dict[str, Rounding] = field(default_factory=dict[str, Rounding])
 
     @cached_property
     def table(self) -> Schema:

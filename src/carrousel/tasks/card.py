@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import platform
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from carrousel.features.learned import Rounding
 from carrousel.features.window import WindowBatch
 from carrousel.tasks.backtest import Backtest
 from carrousel.tasks.fitted import FittedForecaster
@@ -54,10 +56,11 @@ def forecast_card(fitted: FittedForecaster, settings: dict[str, Any], backtest: 
         "| what | value |", "|---|---|",
         f"| parameters | {fitted.num_parameters:,} ({4 * fitted.num_parameters / 2**20:.2f} MiB of float32) |",
         f"| training time | {learned.seconds:.0f} s |",
-        f"| one forecast, NumPy engine, {platform.machine()} | {update_latency_us(fitted):.0f} µs |",
+        f"| one forecast, engine on {fitted.engine.isa}, {platform.machine()} | {update_latency_us(fitted):.0f} µs |",
     ]  # fmt: skip
     lines += [f"| {name}, validation part | {value:.6g} |" for name, value in learned.scores.items()]
     lines += ["", "The validation part ended the training and calibrated the bands, so its scores are no test."]
+    lines += _rounding(learned.rounding)
     if backtest is not None:
         lines += ["", *_scores(backtest)]
     lines += [
@@ -68,6 +71,23 @@ def forecast_card(fitted: FittedForecaster, settings: dict[str, Any], backtest: 
         *[f"- {note}" for note in learned.notes], "",
     ]  # fmt: skip
     return "\n".join(lines)
+
+
+def _rounding(losses: Mapping[str, Rounding]) -> list[str]:
+    """What smaller weights cost."""
+    exact = losses.get("float32")
+    if exact is None:
+        return []
+    lines = [
+        "", f"What it costs when the engine stores the weights in fewer bits, on {exact.windows} windows of the "
+        "validation part (int8 is measured where the native engine was built):", "",
+        "| weights | MAE | change of the MAE | mean change of a forecast |", "|---|---|---|---|",
+    ]  # fmt: skip
+    for dtype, loss in losses.items():
+        change = 100 * (loss.mae / exact.mae - 1) if exact.mae else 0.0
+        shown = f"{change:+.3f}%" if abs(change) >= 5e-4 else "below 0.001%"
+        lines.append(f"| {dtype} | {loss.mae:.6g} | {'–' if loss is exact else shown} | {loss.shift:.3g} |")
+    return lines
 
 
 def _scores(backtest: Backtest) -> list[str]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from carrousel.data.panel import Panel
 from carrousel.data.schema import Schema
 from carrousel.errors import HistoryError
+from carrousel.features.learned import Rounding
 from carrousel.features.linear import LinearPath
 from carrousel.features.patch import PatchSizes
 from carrousel.features.window import (
@@ -31,6 +32,7 @@ from carrousel.heads.conformal import conformal_offset
 from carrousel.heads.quantile import pinball_loss
 from carrousel.layers.patch import PatchLSTM
 from carrousel.metrics import mae
+from carrousel.native import Dtype, chosen
 from carrousel.stream import quantiles_of
 from carrousel.tasks.backtest import truth
 from carrousel.tasks.fitted import FittedForecaster
@@ -43,6 +45,7 @@ Index = npt.NDArray[np.int64]
 SHARED = ("maps", "mixture")  # layers of the linear path, which all members have in common
 OWN_CALIBRATION = 500  # windows; a series with fewer is calibrated by all series together
 CALIBRATION_WINDOWS = 8192  # evenly spread over the validation part
+ROUNDING_WINDOWS = 256  # the differences between precisions are small and alike in all windows
 VALIDATION_WINDOWS = 8192  # enough for a stable early-stopping score; more only cost time
 
 
@@ -164,7 +167,8 @@ def fit_forecaster(
     )
     fitted = replace(fitted, weights=weights)
     offset, scores = calibrate(fitted, parts, validation_origins)
-    learned = replace(learned, notes=tuple(notes), seconds=time.perf_counter() - began, scores=scores)
+    losses = rounding(fitted, panel, validation_origins)
+    learned = replace(learned, notes=tuple(notes), seconds=time.perf_counter() - began, scores=scores, rounding=losses)
     context = panel if start is None else _remembered(start.context, panel)
     tail = context.take([(s, max(0, int(n) - sizes.look_back), int(n)) for s, n in enumerate(context.lengths)])
     return replace(fitted, offset=offset, learned=learned, context=tail), histories
@@ -189,6 +193,25 @@ def calibrate(fitted: FittedForecaster, parts: Split, origins: Index) -> tuple[F
     back = panel.starts[series][:, None] + np.maximum(inside - season, 0)[:, None] + np.arange(horizon) % season
     seasonal = carry_forward(panel.target, panel.starts)[back]
     return offset, {"mae": mae(y, point), "mae of the seasonal naive": mae(y, seasonal)}
+
+
+def rounding(fitted: FittedForecaster, panel: Panel, origins: Index) -> dict[str, Rounding]:
+    """What each dtype of this machine's engine makes of the same windows of the validation part."""
+    some = origins[_evenly(len(origins), ROUNDING_WINDOWS)]
+    series = np.searchsorted(panel.starts, some, side="right") - 1
+    inside = some - panel.starts[series]
+    y = truth(panel, series, inside, fitted.sizes.horizon)
+    if not np.isfinite(y).any():
+        return {}
+    exact = fitted.forecast(panel, series, inside)[0]
+    points = {"float32": exact}
+    others: tuple[Dtype, ...] = ("bfloat16",) if chosen() == "numpy" else ("bfloat16", "int8")
+    for dtype in others:
+        points[dtype] = replace(fitted, dtype=dtype).forecast(panel, series, inside)[0]
+    return {
+        dtype: Rounding(windows=len(some), mae=mae(y, point), shift=float(np.abs(point - exact).mean()))
+        for dtype, point in points.items()
+    }
 
 
 def _remembered(before: Panel, now: Panel) -> Panel:

@@ -20,6 +20,7 @@ from carrousel.features.calendar import names
 from carrousel.features.learned import Learned
 from carrousel.features.patch import PatchSizes
 from carrousel.features.window import carry_forward, cut, offsets, series_unit, spread
+from carrousel.native import Dtype
 from carrousel.stream import WindowDecoder, quantiles_of
 
 Floats = npt.NDArray[np.float64]
@@ -39,6 +40,7 @@ class FittedForecaster:
     offset : float64 (S + 1, H, K, Q) conformal offsets of the quantiles
     unit : float64 (S, K) of each series in ``learned.ids``
     context : the last rows of every series, from which ``predict`` and ``stream`` go on
+    dtype : what the engine stores the weights as
     """
 
     sizes: PatchSizes
@@ -48,6 +50,7 @@ class FittedForecaster:
     offset: Floats
     unit: Floats
     context: Panel
+    dtype: Dtype = "float32"
 
     @property
     def schema(self) -> Schema:
@@ -63,7 +66,7 @@ class FittedForecaster:
 
     @cached_property
     def engine(self) -> Engine:
-        return Engine(self.sizes.architecture(), self.weights)
+        return Engine(self.sizes.architecture(), self.weights, dtype=self.dtype)
 
     @cached_property
     def decoder(self) -> WindowDecoder:
