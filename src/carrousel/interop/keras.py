@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -50,11 +51,14 @@ def from_keras(model: Any) -> Network:
     """
     keras = require("keras", extra="keras", purpose="reading models of Keras")
     where = "from_keras"
-    if isinstance(model, (str, os.PathLike)):
-        where, model = str(model), _load(Path(model), keras)
-    chain = Chain(where)
-    for layer in _leaves(model, chain, keras):
-        _translate(chain, layer, keras)
+    with warnings.catch_warnings():
+        # Keras on PyTorch has not followed NumPy 2's signature of __array__, which is no news to the caller.
+        warnings.filterwarnings("ignore", "__array__ implementation doesn't accept a copy", DeprecationWarning)
+        if isinstance(model, (str, os.PathLike)):
+            where, model = str(model), _load(Path(model), keras)
+        chain = Chain(where)
+        for layer in _leaves(model, chain, keras):
+            _translate(chain, layer, keras)
     return chain.finish()
 
 
