@@ -159,6 +159,31 @@ def test_the_operator_gives_what_onnxruntime_gives(
     assert_gives(Engine.from_onnx(model), x, expected, atol=CLOSE_TO_ONNXRUNTIME)
 
 
+def test_shapes_that_the_graph_computes_are_followed() -> None:
+    """As PyTorch's newer exporter writes them where the batch is dynamic."""
+    parts = lstm_parts("bidirectional", bias=False, peephole=False, start=False)
+    numbers = {f"n{k}": np.array([k]) for k in range(6)} | {"rest": np.array([-1]), "half": np.float32(0.5)}
+    cuts = [helper.make_node("Slice", ["size", f"n{k}", f"n{k + 1}"], [f"s{k}"]) for k in range(4)]
+    nodes = [
+        helper.make_node("Shape", ["x"], ["rows"], start=1, end=2),
+        helper.make_node("Concat", ["n2", "rows", "n5"], ["start"], axis=0),
+        helper.make_node("Expand", ["half", "start"], ["h"]),
+        helper.make_node("ConstantOfShape", ["start"], ["c"]),
+        helper.make_node("LSTM", ["x", "W", "R", "", "", "h", "c"], ["Y"], hidden_size=H, direction="bidirectional"),
+        helper.make_node("Transpose", ["Y"], ["t"], perm=[0, 2, 1, 3]),
+        helper.make_node("Shape", ["t"], ["size"]),
+        *cuts,
+        helper.make_node("Mul", ["s2", "s3"], ["joined"]),
+        helper.make_node("Reshape", ["joined", "rest"], ["flat"]),
+        helper.make_node("Concat", ["s0", "s1", "flat"], ["new"], axis=0),
+        helper.make_node("Reshape", ["t", "new"], ["r"]),
+        helper.make_node("MatMul", ["r", "w"], ["y"]),
+    ]
+    model, x = build(nodes, {**parts, **numbers, "w": floats(2 * H, 3)}), floats(N, L, E)
+    (expected,) = run(model, x=x.transpose(1, 0, 2))
+    assert_gives(Engine.from_onnx(model), x, expected.transpose(1, 0, 2), atol=CLOSE_TO_ONNXRUNTIME)
+
+
 def test_the_forget_rows_of_a_coupled_operator_are_not_looked_at() -> None:
     parts = lstm_parts("forward", bias=True, peephole=True, start=False)
     for name, blocks in (("W", 4), ("R", 4), ("B", 8), ("P", 3)):
