@@ -33,6 +33,7 @@ def build(
     constants: dict[str, np.ndarray],
     inputs: list[tuple[str, int, list[Any]]] | None = None,
     outputs: tuple[str, ...] = ("y",),
+    opset: int = 17,
 ) -> onnx.ModelProto:
     graph = helper.make_graph(
         nodes,
@@ -41,7 +42,7 @@ def build(
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
         [numpy_helper.from_array(array, name) for name, array in constants.items()],
     )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
 
 
 def run(model: onnx.ModelProto, **feed: np.ndarray) -> list[np.ndarray]:
@@ -273,6 +274,53 @@ def test_other_floating_point_types_become_float32(kind: type) -> None:
     np.testing.assert_array_equal(weights["linear_0.weight"], w.T.astype(np.float32))
 
 
+def test_operators_of_old_versions_have_their_axes_as_attributes() -> None:
+    parts = lstm_parts("forward", bias=True, peephole=False, start=True)
+    nodes = [
+        helper.make_node("Unsqueeze", ["x"], ["u"], axes=[0]),
+        helper.make_node("Squeeze", ["u"], ["v"], axes=[0]),
+        lstm_node(parts, ("Y",)),
+        helper.make_node("Squeeze", ["Y"], ["s"], axes=[1]),
+        helper.make_node("Slice", ["s"], ["t"], starts=[-1], ends=[(1 << 31) - 1], axes=[0]),
+        helper.make_node("Squeeze", ["t"], ["last"], axes=[0]),
+        helper.make_node("MatMul", ["last", "w"], ["y"]),
+    ]
+    nodes[2].input[0] = "v"
+    model, x = build(nodes, {**parts, "w": floats(H, 3)}, opset=9), floats(N, L, E)
+    assert_gives(Engine.from_onnx(model), x, run(model, x=x.transpose(1, 0, 2))[0], atol=CLOSE_TO_ONNXRUNTIME)
+
+
+def test_ids_may_come_as_floats_that_the_graph_casts() -> None:
+    nodes = [
+        helper.make_node("Cast", ["x"], ["ids"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["t", "ids"], ["y"]),
+    ]
+    model = build(nodes, {"t": floats(7, 3)}, [("x", TensorProto.FLOAT, ["N", "L"])])
+    ids = np.random.default_rng(0).integers(0, 7, (N, L))
+    assert_gives(Engine.from_onnx(model), ids, run(model, x=ids.astype(np.float32))[0])
+
+
+def test_constants_are_followed_through_the_nodes_that_shape_them() -> None:
+    w = floats(2, 3, E)
+    nodes = [
+        helper.make_node("Constant", [], ["k"], value_ints=[1]),
+        helper.make_node("Constant", [], ["zero"], value_int=0),
+        helper.make_node("Gather", ["w", "k"], ["a"]),  # (1, 3, E)
+        helper.make_node("Squeeze", ["a", "zeros"], ["b"]),
+        helper.make_node("Unsqueeze", ["b", "zeros"], ["c"]),
+        helper.make_node("Reshape", ["c", "shape"], ["d"]),
+        helper.make_node("Slice", ["d", "zeros", "three", "zeros"], ["e"]),
+        helper.make_node("Concat", ["e", "e"], ["f"], axis=0),
+        helper.make_node("Cast", ["f"], ["g"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["g"], ["v"]),
+        helper.make_node("MatMul", ["x", "v"], ["y"]),
+    ]
+    numbers = {"zeros": np.array([0]), "three": np.array([3]), "shape": np.array([3, -1])}
+    model, x = build(nodes, {"w": w, **numbers}), floats(N, L, E)
+    (expected,) = run(model, x=x)
+    assert_gives(Engine.from_onnx(model), x, expected)
+
+
 # What PyTorch exports.
 
 
@@ -292,6 +340,8 @@ class Network(nn.Module):
                 return y, h, c
             case "last output":
                 return self.head(y[:, -1])
+            case "last output kept":
+                return self.head(y[:, -1:])
             case "last state":
                 return nn.functional.silu(self.head(h[-1]))
             case _:
@@ -303,6 +353,7 @@ EXPORTS: dict[str, tuple[str, dict[str, Any]]] = {
     "both ways": ("every step", {"num_layers": 2, "bidirectional": True}),
     "states beside it": ("states", {"num_layers": 2, "bidirectional": True}),
     "the last output": ("last output", {"num_layers": 2}),
+    "the last output, its axis kept": ("last output kept", {}),
     "the last state": ("last state", {}),
     "the last state of two": ("last state", {"num_layers": 2}),
 }
@@ -321,7 +372,8 @@ def test_an_exported_network_gives_what_torch_gives(
     engine = Engine.from_onnx(export(module, torch.from_numpy(x), dynamo=dynamo, dynamic=dynamic))
     with torch.no_grad():
         expected = module(torch.from_numpy(x))
-    assert_gives(engine, x, (expected[0] if end == "states" else expected).numpy())
+    expected = expected[0] if end == "states" else expected[:, 0] if end == "last output kept" else expected
+    assert_gives(engine, x, expected.numpy())
 
 
 class Speller(nn.Module):
@@ -339,6 +391,23 @@ def test_an_exported_embedding_takes_ids() -> None:
     engine = Engine.from_onnx(export(module, torch.from_numpy(ids), dynamic={0: "N", 1: "L"}))
     with torch.no_grad():
         assert_gives(engine, ids, module(torch.from_numpy(ids)).numpy())
+
+
+class Unbatched(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm, self.head = nn.LSTM(3, 4, 2, bidirectional=True), nn.Linear(8, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.lstm(x)[0])
+
+
+def test_an_exported_network_without_an_axis_of_batch_runs_on_batches() -> None:
+    torch.manual_seed(0)
+    module, x = Unbatched(), floats(N, L, 3)
+    engine = Engine.from_onnx(export(module, torch.from_numpy(x[0])))
+    with torch.no_grad():
+        assert_gives(engine, x, np.stack([module(torch.from_numpy(row)).numpy() for row in x]))
 
 
 class Streaming(nn.Module):
@@ -486,6 +555,30 @@ REFUSED = {
     "a step that is not the last": (
         lambda: plain(node("Gather", "Y", "two", axis=0), two=np.array(2)),
         "node 'gather': expected the last step to be taken, got others",
+    ),
+    "a last step before any LSTM": (
+        lambda: build([node("Gather", "x", "last", output="g"), node("MatMul", "g", "w")],
+                      {"w": W, "last": np.array(-1)}),
+        "node 'matmul': expected the output of the layer before it, got a state or a part of an input",
+    ),
+    "every axis of size 1 squeezed": (
+        lambda: plain(node("Squeeze", "Y")), "node 'squeeze': axes: expected them to be named, got none"
+    ),
+    "an axis squeezed that is longer": (
+        lambda: plain(node("Squeeze", "Y", "k"), k=np.array([1])),
+        "node 'squeeze': axes: expected axes of size 1, got 1, which is directions[0]",
+    ),
+    "dropout in training": (
+        lambda: build([node("Dropout", "x", "r", "t")], {"r": np.float32(0.5), "t": np.array(True)}),
+        "node 'dropout': training_mode: expected false, got true; export the model for inference",
+    ),
+    "values cast to integers": (
+        lambda: build([node("MatMul", "x", "w", output="m"), node("Cast", "m", to=TensorProto.INT64)], {"w": W}),
+        "node 'cast': to: expected a floating-point type, got another",
+    ),
+    "a table taken by values": (
+        lambda: build([node("MatMul", "x", "w", output="m"), node("Gather", "w", "m")], {"w": W}),
+        "node 'gather': expected a table whose rows are taken by the model's input, got another Gather",
     ),
     "weights that are computed": (
         lambda: build([node("LSTM", "x", "w", "w", hidden_size=H)], {},
