@@ -17,7 +17,7 @@ from carrousel.bench.clock import LEAST_ROUNDS, SAMPLE_SECONDS, race
 from carrousel.bench.limit import Limits
 from carrousel.bench.rival import Rival, Run, discover
 from carrousel.bench.rival.carrousel import Carrousel
-from carrousel.bench.table import tables
+from carrousel.bench.table import digits, tables
 from carrousel.errors import SettingError
 from cli.program import refusal, succeed
 
@@ -134,13 +134,16 @@ def test_a_race_gives_every_loop_the_same_number_of_samples_in_turns(monkeypatch
         return run
 
     monkeypatch.setattr("carrousel.bench.clock.time.perf_counter", lambda: clock[0])
-    fast, slow = race([loop("fast", 1e-6), loop("slow", 5e-3)], 0.0)
+    fast, slow = race([loop("fast", 1e-6), loop("slow", 5e-4)], 0.0)
     assert len(fast) == len(slow) == LEAST_ROUNDS
     np.testing.assert_allclose(fast, 1e-6)
-    np.testing.assert_allclose(slow, 5e-3)
+    np.testing.assert_allclose(slow, 5e-4)
     there, back = ["fast", "fast", "slow", "slow"], ["slow", "slow", "fast", "fast"]
     assert turns[-4 * LEAST_ROUNDS :] == [*there, *back, *there]
     assert SAMPLE_SECONDS >= 1e-3
+    turns.clear()
+    race([loop("long", 1.0)], 0.0)
+    assert turns == ["long"] * (1 + LEAST_ROUNDS)
 
 
 def test_a_table_states_times_in_its_unit_and_how_many_times_as_long_a_rival_takes():
@@ -151,6 +154,22 @@ def test_a_table_states_times_in_its_unit_and_how_many_times_as_long_a_rival_tak
     assert what == "batch"
     assert header == ["H", "shape", "weights", "Carrousel", "roofline", "other"]
     assert rows == [["5", "N=3", "float32", "1,000", "50%", "4,000 (4×)"]]
+
+
+def test_a_table_keeps_the_order_of_the_cases_and_has_a_row_a_precision():
+    cases = plan(["chunk"], [4, 8])
+    results = [Result(c, "Carrousel", d, 1.0, 1.0, 3, 0.0, None) for c in cases for d in ("int8", "float32")]
+    ((_, (_, rows)),) = tables(results).items()
+    assert [(row[0], row[1], row[2]) for row in rows] == [
+        (str(case.size), case.shape, dtype) for case in cases for dtype in ("float32", "int8")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(0.02049, "0.0205"), (5.0, "5.00"), (123.4, "123"), (999.7, "1,000"), (16384.0, "16,400")]
+)
+def test_numbers_have_three_digits_and_no_exponent(value, shown):
+    assert digits(value) == shown
 
 
 @needs_native

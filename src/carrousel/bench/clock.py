@@ -9,6 +9,7 @@ from statistics import median
 
 Loop = Callable[[int], None]
 SAMPLE_SECONDS = 2e-3  # of one sample at least: far above the clock's own resolution
+LONG_SECONDS = 0.1  # of one call: what it finds in the caches no longer matters
 LEAST_ROUNDS, MOST_ROUNDS = 3, 500
 
 
@@ -29,8 +30,8 @@ def race(loops: Sequence[Loop], seconds: float) -> list[list[float]]:
         end = time.perf_counter() + seconds
         while len(samples[0]) < LEAST_ROUNDS or (time.perf_counter() < end and len(samples[0]) < MOST_ROUNDS):
             for k in order:
-                # What the one before it left in the caches is not the next one's to pay for.
-                loops[k](1 + counts[k] // 8)
+                if counts[k] > 1:  # what the one before left in the caches is not this one's to pay for
+                    loops[k](1 + counts[k] // 8)
                 began = time.perf_counter()
                 loops[k](counts[k])
                 samples[k].append((time.perf_counter() - began) / counts[k])
@@ -48,7 +49,10 @@ def typical(samples: Sequence[float]) -> float:
 
 def _count(loop: Loop) -> int:
     """How many calls make a sample."""
+    began = time.perf_counter()
     loop(1)
+    if time.perf_counter() - began > LONG_SECONDS:
+        return 1
     count = 1
     while True:
         began = time.perf_counter()

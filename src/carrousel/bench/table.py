@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import get_args
 
 from carrousel.bench import Report, Result
-from carrousel.bench.case import Case, What
+from carrousel.bench.case import DTYPES, Case, What
 from carrousel.bench.rival.carrousel import Carrousel
 from carrousel.native import Dtype
 
@@ -35,12 +35,13 @@ def tables(results: Sequence[Result]) -> dict[What, tuple[list[str], Rows]]:
 def _table(what: What, results: Sequence[Result]) -> tuple[list[str], Rows]:
     names = list(dict.fromkeys([Carrousel.name, *(result.rival for result in results)]))
     lines: dict[tuple[Case, Dtype], dict[str, Result]] = {}
-    for result in sorted(results, key=lambda r: (r.case.size, r.case.steps, r.case.batch)):
+    for result in sorted(results, key=lambda result: DTYPES.index(result.dtype)):
         lines.setdefault((result.case, result.dtype), {})[result.rival] = result
+    order = list(dict.fromkeys(result.case for result in results))
     shaped = what != "step"
     header = ["H", *(["shape"] if shaped else []), "weights", Carrousel.name, "roofline", *names[1:]]
     rows: Rows = []
-    for (case, dtype), line in lines.items():
+    for (case, dtype), line in sorted(lines.items(), key=lambda item: order.index(item[0][0])):
         own = line.get(Carrousel.name)
         row = [str(case.size), *([case.shape] if shaped else []), dtype]
         rows.append([*row, number(own), share(own), *(_beside(line.get(name), own) for name in names[1:])])
@@ -58,7 +59,11 @@ def number(result: Result | None) -> str:
         return "–"
     if result.seconds is None:
         return "refused"
-    value = result.seconds * scale(result.case)
+    return digits(result.seconds * scale(result.case))
+
+
+def digits(value: float) -> str:
+    """Three of them, never with an exponent."""
     return f"{value:#.3g}".rstrip(".") if value < 999.5 else f"{float(f'{value:.3g}'):,.0f}"
 
 
@@ -78,7 +83,9 @@ def ratio(result: Result | None, own: Result | None) -> float | None:
 
 def _beside(result: Result | None, own: Result | None) -> str:
     times = ratio(result, own)
-    return number(result) if times is None else f"{number(result)} ({times:.2g}×)"
+    return (
+        number(result) if times is None else f"{number(result)} ({f'{times:.2g}' if times < 99.5 else f'{times:.0f}'}×)"
+    )
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
