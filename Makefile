@@ -43,7 +43,7 @@ valgrind:
 
 # The tests in C++ for 64-bit ARM, in an emulator; needs g++-aarch64-linux-gnu and qemu-user.
 cross: $(VENV)/.dev
-	$(BIN)/python -m pytest tests/native -k arm
+	$(BIN)/python -m pytest tests/native -k 64_bit_arm
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
