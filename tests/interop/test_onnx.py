@@ -265,6 +265,21 @@ def test_arithmetic_with_constants_becomes_scales_and_biases() -> None:
     assert_gives(engine, x, expected.transpose(1, 0, 2), atol=CLOSE_TO_ONNXRUNTIME)
 
 
+def test_the_last_step_of_a_batch_first_operator_is_along_its_second_axis() -> None:
+    # onnxruntime has no batch-first LSTM; the time-first one with the same weights has the same values.
+    parts, x = lstm_parts("forward", bias=False, peephole=False, start=False), floats(N, L, E)
+    model = build([lstm_node(parts), helper.make_node("Squeeze", ["Y", "one"], ["y"])], {**parts, "one": np.array([1])})
+    (expected,) = run(model, x=x.transpose(1, 0, 2))
+    assert_gives(Engine.from_onnx(batchwise(axis=1)), x, expected[-1], atol=CLOSE_TO_ONNXRUNTIME)
+
+
+def test_what_is_added_behind_a_bias_is_added_to_it() -> None:
+    nodes = [helper.make_node("Gemm", ["x", "w", "b"], ["g"]), helper.make_node("Add", ["g", "c"], ["y"])]
+    constants = {"w": floats(E, 3), "b": floats(3), "c": floats(3, seed=2)}
+    model, x = build(nodes, constants, [("x", TensorProto.FLOAT, ["N", E])]), floats(N, E)
+    np.testing.assert_allclose(Engine.from_onnx(model).session(N).step(x), run(model, x=x)[0], rtol=0, atol=CLOSE)
+
+
 @pytest.mark.parametrize("kind", [np.float16, np.float64])
 def test_other_floating_point_types_become_float32(kind: type) -> None:
     nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
@@ -453,6 +468,27 @@ def node(op: str, *inputs: str, output: str = "y", **attributes: Any) -> onnx.No
     return helper.make_node(op, list(inputs), [output], name=op.lower(), **attributes)
 
 
+def batchwise(axis: int) -> onnx.ModelProto:
+    """The last item along an axis of an LSTM that has the batch first."""
+    parts = lstm_parts("forward", bias=False, peephole=False, start=False)
+    nodes = [
+        lstm_node(parts, ("Y",), layout=1),
+        node("Squeeze", "Y", "two", output="s"),
+        node("Gather", "s", "last", axis=axis),
+    ]
+    return build(nodes, {**parts, "two": np.array([2]), "last": np.array(-1)})
+
+
+def backward_state() -> onnx.ModelProto:
+    parts = lstm_parts("reverse", bias=False, peephole=False, start=False)
+    nodes = [
+        lstm_node(parts, ("", "Y_h"), direction="reverse"),
+        node("Squeeze", "Y_h", "zero", output="h"),
+        node("Gemm", "h", "w"),
+    ]
+    return build(nodes, {**parts, "zero": np.array([0]), "w": floats(H, 1)})
+
+
 def several_states() -> onnx.ModelProto:
     parts = lstm_parts("forward", bias=False, peephole=False, start=True)
     parts["initial_c"] = floats(1, N, H)
@@ -560,6 +596,21 @@ REFUSED = {
         lambda: build([node("Gather", "x", "last", output="g"), node("MatMul", "g", "w")],
                       {"w": W, "last": np.array(-1)}),
         "node 'matmul': expected the output of the layer before it, got a state or a part of an input",
+    ),
+    "a step along the batch": (
+        lambda: plain(node("Gather", "Y", "last", axis=2), last=np.array(-1)),
+        "node 'gather': expected the last step to be taken along the axis of time behind an LSTM, got another axis",
+    ),
+    "a step along the batch of the other layout": (
+        lambda: batchwise(axis=0),
+        "node 'gather': expected the last step to be taken along the axis of time behind an LSTM, got another axis",
+    ),
+    "several last steps": (
+        lambda: plain(node("Slice", "Y", "start", "end"), start=np.array([-2]), end=np.array([1 << 40])),
+        "node 'slice': expected the last step to be taken, got others",
+    ),
+    "the state of a backward run as features": (
+        backward_state, "node 'gemm': expected the output of the layer before it, got a state or a part of an input"
     ),
     "every axis of size 1 squeezed": (
         lambda: plain(node("Squeeze", "Y")), "node 'squeeze': axes: expected them to be named, got none"
@@ -714,6 +765,14 @@ def test_a_tensor_that_lies_about_its_size_is_refused() -> None:
     with pytest.raises(
         WeightsError, match=r"^from_onnx: tensor 'w': expected values of shape \(1099511627776, 1048576"
     ):
+        Engine.from_onnx(model)
+
+
+def test_a_tensor_of_a_negative_size_is_refused() -> None:
+    model = linear()
+    model.graph.initializer[0].dims[:] = [-1, 2]
+    message = f"from_onnx: tensor 'w': expected values of shape (-1, 2), got other (4 values); {AGAIN}"
+    with pytest.raises(WeightsError, match=exactly(message)):
         Engine.from_onnx(model)
 
 
