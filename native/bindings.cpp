@@ -244,6 +244,52 @@ std::shared_ptr<PyModel> make_model(const std::string& architecture, nb::dict we
         carrousel::parse_architecture(architecture, "architecture"), tensors, kind, isa));
 }
 
+// The recurrence for training; pointers by the names of Scan's members, of arrays that the caller keeps.
+template <class Real>
+carrousel::Scan<Real> make_scan(nb::tuple sizes, nb::dict pointers, nb::tuple keep, bool reverse) {
+    carrousel::Scan<Real> s{};
+    std::size_t* const extents[] = {&s.L, &s.N, &s.G, &s.H, &s.P};
+    for (std::size_t k = 0; k < 5; ++k) *extents[k] = nb::cast<std::size_t>(sizes[k]);
+    s.keep_h = static_cast<Real>(nb::cast<double>(keep[0]));
+    s.keep_c = static_cast<Real>(nb::cast<double>(keep[1]));
+    s.reverse = reverse;
+    const auto find = [&](const char* name) -> void* {
+        return pointers.contains(name) ? reinterpret_cast<void*>(nb::cast<std::uintptr_t>(pointers[name])) : nullptr;
+    };
+    s.cell = static_cast<const std::int64_t*>(find("cell"));
+    s.lengths = static_cast<const std::int64_t*>(find("lengths"));
+    const std::pair<const char*, const Real**> inputs[] = {
+        {"h_0", &s.h_0},         {"c_0", &s.c_0},       {"w_hh", &s.w_hh},     {"w_hr", &s.w_hr},
+        {"peephole", &s.peephole}, {"gain_hh", &s.gain_hh}, {"b_hh", &s.b_hh},   {"gain_c", &s.gain_c},
+        {"bias_c", &s.bias_c},   {"mask_h", &s.mask_h}, {"mask_g", &s.mask_g}, {"keep_h", &s.draw_h},
+        {"keep_c", &s.draw_c},   {"d_y", &s.d_y},       {"d_h_n", &s.d_h_n},   {"d_c_n", &s.d_c_n}};
+    const std::pair<const char*, Real**> outputs[] = {
+        {"z", &s.z},         {"y", &s.y},         {"c", &s.c},         {"h_n", &s.h_n},     {"c_n", &s.c_n},
+        {"r_hat", &s.r_hat}, {"r_scale", &s.r_scale}, {"u_hat", &s.u_hat}, {"u_scale", &s.u_scale}, {"m", &s.m},
+        {"d_z", &s.d_z},     {"d_h_0", &s.d_h_0}, {"d_c_0", &s.d_c_0}, {"d_r", &s.d_r},     {"d_u", &s.d_u},
+        {"d_p", &s.d_p}};
+    for (const auto& [name, member] : inputs) *member = static_cast<const Real*>(find(name));
+    for (const auto& [name, member] : outputs) *member = static_cast<Real*>(find(name));
+    return s;
+}
+
+template <bool Backward>
+void train(const std::string& isa, const std::string& real, nb::tuple sizes, nb::dict pointers, nb::tuple keep,
+           bool reverse, std::size_t threads) {
+    const carrousel::Trainers& trainers = carrousel::choose_isa(isa).kernels->trainers;
+    const auto run = [&](const auto& trainer, const auto& scan) {
+        nb::gil_scoped_release release;
+        if constexpr (Backward)
+            carrousel::scan_backward(trainer, scan, threads);
+        else
+            carrousel::scan_forward(trainer, scan, threads);
+    };
+    if (real == "float64")
+        run(trainers.twice, make_scan<double>(sizes, pointers, keep, reverse));
+    else
+        run(trainers.single, make_scan<float>(sizes, pointers, keep, reverse));
+}
+
 bool load_numpy() {
     import_array1(false);
     return true;
@@ -320,6 +366,8 @@ NB_MODULE(_native, module) {
         const float total = kernels.multiply(rounds);
         return total == total ? kernels.multiply_flops * rounds : 0;
     });
+    module.def("train_forward", &train<false>);
+    module.def("train_backward", &train<true>);
     module.def("activations", [](const std::string& isa, nb::handle x, nb::handle sigmoid, nb::handle tanh) {
         const auto data = [](nb::handle h) {
             return static_cast<float*>(PyArray_DATA(reinterpret_cast<PyArrayObject*>(h.ptr())));

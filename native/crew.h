@@ -22,6 +22,8 @@ public:
     Crew(const Crew&) = delete;
     Crew& operator=(const Crew&) = delete;
 
+    std::size_t size() const { return threads_.size(); }
+
     // task(0) here and task(1 ...) on the others; returns when all are done. The task may not throw.
     template <class Task>
     void run(const Task& task) {

@@ -6,6 +6,7 @@
 #include "kernel.h"
 
 #include "simd.h"
+#include "train_kernel.h"
 
 namespace carrousel {
 namespace {
@@ -556,8 +557,20 @@ float multiply(std::size_t rounds) {
 #define JOIN(a, b) a##b
 #define NAMED(isa) JOIN(kernels_, isa)
 extern const Kernels NAMED(CARROUSEL_ISA);
-const Kernels NAMED(CARROUSEL_ISA) = {V,          ROWS, dense,        dense_scratch, drive, drive_size,
-                                      drive_scratch, step, step_scratch, scale,         activations,
-                                      read,       multiply,      CHAINS * 8 * V * 2};
+const Kernels NAMED(CARROUSEL_ISA) = {V,
+                                      ROWS,
+                                      dense,
+                                      dense_scratch,
+                                      drive,
+                                      drive_size,
+                                      drive_scratch,
+                                      step,
+                                      step_scratch,
+                                      scale,
+                                      activations,
+                                      read,
+                                      multiply,
+                                      CHAINS * 8 * V * 2,
+                                      {TRAINER<float>, TRAINER<double>}};
 
 }  // namespace carrousel

@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "train.h"
+
 namespace carrousel {
 
 enum class Storage { float32, bfloat16, int8 };
@@ -86,6 +88,8 @@ struct Kernels {
     float (*read)(const float* x, std::size_t n);
     float (*multiply)(std::size_t rounds);
     std::size_t multiply_flops;
+
+    Trainers trainers;
 };
 
 }  // namespace carrousel

@@ -4,11 +4,8 @@
 #include <numeric>
 
 #include "crew.h"
+#include "denormal.h"
 #include "network.h"
-
-#if defined(__SSE2__)
-#include <immintrin.h>
-#endif
 
 namespace carrousel {
 namespace {
@@ -17,37 +14,6 @@ constexpr std::size_t GROUP = 48;               // rows that pass through all la
 constexpr std::size_t BLOCK_FLOATS = 32 * 1024;  // of the widest layer that a block of steps holds at once: 128 KiB
 
 constexpr std::size_t SHARED_PRODUCTS = 64 * 1024;  // of one gate: the meeting after a step costs about a microsecond
-
-// Denormal numbers are flushed to zero inside the kernels, since they cost a hundred times more, and nowhere else.
-class FlushDenormals {
-public:
-    FlushDenormals() {
-#if defined(__SSE2__)
-        before_ = _mm_getcsr();
-        if ((before_ & FLUSH) != FLUSH) _mm_setcsr(before_ | FLUSH);
-#elif defined(__aarch64__)
-        asm volatile("mrs %0, fpcr" : "=r"(before_));
-        asm volatile("msr fpcr, %0" ::"r"(before_ | (1ull << 24)));
-#endif
-    }
-    ~FlushDenormals() {
-#if defined(__SSE2__)
-        if ((before_ & FLUSH) != FLUSH) _mm_setcsr(before_);
-#elif defined(__aarch64__)
-        asm volatile("msr fpcr, %0" ::"r"(before_));
-#endif
-    }
-    FlushDenormals(const FlushDenormals&) = delete;
-    FlushDenormals& operator=(const FlushDenormals&) = delete;
-
-private:
-#if defined(__SSE2__)
-    static constexpr unsigned FLUSH = 0x8040;  // flush results, take inputs as zero
-    unsigned before_;
-#elif defined(__aarch64__)
-    unsigned long long before_;
-#endif
-};
 
 // What one LSTM layer remembers of all streams: row d of stream n at (d · batch + n) · stride.
 struct Memory {
