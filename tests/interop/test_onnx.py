@@ -273,6 +273,33 @@ def test_the_last_step_of_a_batch_first_operator_is_along_its_second_axis() -> N
     assert_gives(Engine.from_onnx(batchwise(axis=1)), x, expected[-1], atol=CLOSE_TO_ONNXRUNTIME)
 
 
+def stacked(*between: onnx.NodeProto, inputs: list[Any] | None = None, **attributes: Any) -> onnx.ModelProto:
+    """Two LSTMs, what stands ``between`` them leading from ``Y`` to ``s``."""
+    parts = lstm_parts("forward", bias=False, peephole=False, start=False)
+    nodes = [
+        lstm_node(parts, **attributes), *between,
+        helper.make_node("LSTM", ["s", "V", "R"], ["Z"], hidden_size=H, **attributes),
+        helper.make_node("Squeeze", ["Z", "side"], ["y"]),
+    ]  # fmt: skip
+    side = np.array([2 if attributes else 1])
+    constants = {**parts, "V": floats(1, 4 * H, H, seed=9), "side": side, "shape": np.array([-1, 1, H])}
+    return build(nodes, constants, inputs)
+
+
+def test_two_batch_first_operators_follow_each_other() -> None:
+    squeeze, x = helper.make_node("Squeeze", ["Y", "side"], ["s"]), floats(N, L, E)
+    (expected,) = run(stacked(squeeze), x=x.transpose(1, 0, 2))
+    engine = Engine.from_onnx(stacked(squeeze, layout=1))
+    assert_gives(engine, x, expected.transpose(1, 0, 2), atol=CLOSE_TO_ONNXRUNTIME)
+
+
+def test_a_batch_of_one_that_a_reshape_keeps_stays_the_batch() -> None:
+    reshape, x = helper.make_node("Reshape", ["Y", "shape"], ["s"]), floats(1, L, E)
+    model = stacked(reshape, inputs=[("x", TensorProto.FLOAT, [L, 1, E])])
+    (expected,) = run(model, x=x.transpose(1, 0, 2))
+    assert_gives(Engine.from_onnx(model), x, expected.transpose(1, 0, 2), atol=CLOSE_TO_ONNXRUNTIME)
+
+
 def test_what_is_added_behind_a_bias_is_added_to_it() -> None:
     nodes = [helper.make_node("Gemm", ["x", "w", "b"], ["g"]), helper.make_node("Add", ["g", "c"], ["y"])]
     constants = {"w": floats(E, 3), "b": floats(3), "c": floats(3, seed=2)}
@@ -479,6 +506,13 @@ def batchwise(axis: int) -> onnx.ModelProto:
     return build(nodes, {**parts, "two": np.array([2]), "last": np.array(-1)})
 
 
+def mixed() -> onnx.ModelProto:
+    """Without the Transpose that a bidirectional LSTM needs before its directions join the features."""
+    parts = lstm_parts("bidirectional", bias=False, peephole=False, start=False)
+    nodes = [lstm_node(parts, direction="bidirectional"), node("Reshape", "Y", "s")]
+    return build(nodes, {**parts, "s": np.array([L, N, 2 * H])}, [("x", TensorProto.FLOAT, [L, N, E])])
+
+
 def backward_state() -> onnx.ModelProto:
     parts = lstm_parts("reverse", bias=False, peephole=False, start=False)
     nodes = [
@@ -573,6 +607,11 @@ REFUSED = {
                       w=floats(H, 1)),
         "node 'reshape': expected axes of size 1 to go or come, or directions to join the features, "
         "got ('x'[0], 2, 'x'[1], 5) to ('x'[0], -1, 5)",
+    ),
+    "directions joined across the batch": (
+        mixed,
+        "node 'reshape': expected axes of size 1 to go or come, or directions to join the features, "
+        "got (7, 2, 3, 5) to (7, 3, 10)",
     ),
     "time and batch changed places": (
         lambda: build(

@@ -175,7 +175,7 @@ def _reshaped(graph: Graph, flow: Flow, target: Sequence[int | str]) -> tuple[st
         result: list[str] = []
         rest, units = list(kept), list(ones)
         for k, size in enumerate(target):
-            free = size == -1 and len(target) - k > len(rest)
+            free = size == -1 and sum(other != 1 for other in target[k:]) > len(rest)
             if (size == 1 and not (rest == [FEATURES] and sizes[FEATURES] == 1)) or free:
                 result.append(units.pop(0) if units else graph.unit())
             elif rest and (size == -1 or size == sizes[rest[0]]):
