@@ -61,11 +61,14 @@ def main() -> None:
     reference = np.stack([naive2(v, HORIZON, SEASON) for v in train.values()])
     base = {"naive2_smape": smape(test, reference), "naive2_mase": mase(test, reference, scale)}
 
-    def line(name: str, forecast: np.ndarray) -> list[str]:
-        errors = smape(test, forecast), mase(test, forecast, scale)
-        return [name, f"{errors[0]:.3f}", f"{errors[1]:.3f}", f"{owa(*errors, **base):.3f}"]
+    def errors(forecast: np.ndarray) -> tuple[float, float, float]:
+        pair = smape(test, forecast), mase(test, forecast, scale)
+        return (*pair, owa(*pair, **base))
 
-    rows, seconds, covered = [], [], []
+    def line(name: str, forecast: np.ndarray) -> list[str]:
+        return [name, *(f"{error:.3f}" for error in errors(forecast))]
+
+    rows, found, seconds, covered = [], [], [], []
     for seed in options.seeds:
         clock = time.perf_counter()
         settings = {} if options.ensemble == 1 else {"ensemble": options.ensemble}
@@ -77,9 +80,12 @@ def main() -> None:
         columns = {
             key: np.asarray(values)[order].reshape(test.shape) for key, values in table.items() if key != "unique_id"
         }
-        rows.append(line(f"**Carrousel**, seed {seed}", columns["Carrousel"]))
+        rows.append(line(f"Carrousel, seed {seed}", columns["Carrousel"]))
+        found.append(errors(columns["Carrousel"]))
         covered.append(coverage(test, columns["Carrousel-lo-90"], columns["Carrousel-hi-90"]))
         print(rows[-1], f"{seconds[-1]:.0f} s", f"coverage {covered[-1]:.3f}", flush=True)
+    spread = [f"{m:.3f} ± {d:.3f}" for m, d in zip(np.mean(found, axis=0), np.std(found, axis=0), strict=True)]
+    rows.insert(0, [f"**Carrousel**, mean ± deviation of {len(found)} seed(s)", *spread])
     whole = [np.concatenate([v, test[n]]) for n, v in enumerate(train.values())]
     starts = np.concatenate([[0], np.cumsum([len(v) for v in whole])])
     result = baselines(
@@ -90,8 +96,8 @@ def main() -> None:
     rows += [[name, f"{a:.3f}", f"{b:.3f}", f"{c:.3f}"] for name, (a, b, c) in PUBLISHED.items()]
     text = (
         "414 series, horizon 48. One global model; look-back, early stopping and calibration use the end of the "
-        f"training part only. Training took {np.mean(seconds):.0f} s a seed; the 90 % band covers "
-        f"{100 * np.mean(covered):.1f} % of the test values."
+        f"training part only. Training took {np.mean(seconds):.0f} s a seed on {page.cores(options.threads)}; the 90 % "
+        f"band covers {100 * np.mean(covered):.1f} % of the test values."
     )
     page.write(
         "m4_hourly",

@@ -25,6 +25,12 @@ def machine() -> str:
     return f"{model}, {os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()} {platform.machine()}"
 
 
+def cores(threads: int) -> str:
+    """Threads and the cores that they may use, in words."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return f"{threads} thread{'s' * (threads > 1)}, {count} core{'s' * (count > 1)}"
+
+
 def versions(*packages: str) -> str:
     """Python's version and those of the packages that are installed."""
     found = [f"Python {platform.python_version()}"]
@@ -36,9 +42,9 @@ def versions(*packages: str) -> str:
     return ", ".join(found)
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A Markdown table; the first column to the left, the others to the right."""
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+def table(header: Sequence[str], rows: Sequence[Sequence[object]], *, left: int = 1) -> str:
+    """A Markdown table; the first column, or as many as ``left``, to the left, the others to the right."""
+    lines = [header, ["---"] * left + ["---:"] * (len(header) - left), *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
