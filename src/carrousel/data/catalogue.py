@@ -1,9 +1,14 @@
-"""The public data sets: where each comes from, its licence, its standard split and the checksums of its files."""
+"""The public data sets: where each comes from, its licence, its standard split and the checksums of its files.
+
+Those of sets of many files stand beside this module, in the format of ``sha256sum``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,15 +18,20 @@ class File:
     Parameters
     ----------
     name : path below the folder of ``$CARROUSEL_DATA`` or of the cache
-    url : where it is published; empty for a file inside an installed package
+    url : where it is published; empty for a file inside an installed package, and for one that no program may fetch
     sha256 : checksum, in hexadecimal digits
     package : file inside a Python package, as (distribution, path in it)
+    archive : a tar archive, below the same folders, in which the file may lie instead, under its name without the
+        first part
+    part : what of the content the checksum is of, where the file as it is published holds more than the set
     """
 
     name: str
     sha256: str
     url: str = ""
     package: tuple[str, str] | None = None
+    archive: str = ""
+    part: Callable[[bytes], bytes] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +42,11 @@ class PublicSet:
     ----------
     name, title, source, licence, citation : for people
     files : in the order in which ``get`` reads them
-    roles : keywords for ``Schema.infer``
-    horizon, season : rows that are usually forecast, rows of the main cycle
     split : the standard split, in words
+    reader : the function that reads a set which is no table; empty for one that ``get`` reads
+    by_hand : what to do where a file can only be fetched by hand
+    roles : keywords for ``Schema.infer``
+    horizon, season : rows that are usually forecast, rows of the main cycle; 0 in a set that is no table
     borders : rows of the regular grid of each series at which training, validation and test part end; empty if the
         test part is a file of its own
     """
@@ -45,10 +57,12 @@ class PublicSet:
     licence: str
     citation: str
     files: tuple[File, ...]
-    roles: Mapping[str, str | tuple[str, ...]]
-    horizon: int
-    season: int
     split: str
+    reader: str = ""
+    by_hand: str = ""
+    roles: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict[str, str | tuple[str, ...]])
+    horizon: int = 0
+    season: int = 0
     borders: tuple[int, ...] = ()
 
 
@@ -57,6 +71,32 @@ def _raw(name: str, folder: str, sha256: str) -> File:
     return File(name=name, url=f"https://raw.githubusercontent.com/{folder}/{name.partition('/')[2]}", sha256=sha256)
 
 
+def _listed(checksums: str) -> dict[str, str]:
+    """The files of a list of checksums beside this module: path → SHA-256."""
+    lines = (Path(__file__).parent / checksums).read_text(encoding="ascii").splitlines()
+    return {path: digest for digest, path in (line.split() for line in lines)}
+
+
+def _entries(names: Iterable[str]) -> Callable[[bytes], bytes]:
+    """The entries of these names of a JSON object, however it is laid out."""
+    chosen = frozenset(names)
+
+    def part(content: bytes) -> bytes:
+        try:
+            entries = json.loads(content)
+        except ValueError:
+            return content  # whose checksum will differ
+        return json.dumps({name: entries[name] for name in sorted(chosen.intersection(entries))}).encode()
+
+    return part
+
+
+def _lines(word: bytes) -> Callable[[bytes], bytes]:
+    """The lines that contain a word, however they end."""
+    return lambda content: b"\n".join(line for line in content.splitlines() if word in line)
+
+
+_NAB, _MSL = _listed("nab.sha256"), _listed("msl.sha256")
 _SKFORECAST = "skforecast/skforecast-datasets/main/data"
 
 SETS: Mapping[str, PublicSet] = {
@@ -196,6 +236,48 @@ SETS: Mapping[str, PublicSet] = {
             season=24,
             split="until 30 September, until 31 October, until 30 December (stamps in UTC)",
             borders=(6_546, 7_290, 8_730),
+        ),
+        PublicSet(
+            name="nab",
+            title="Numenta Anomaly Benchmark: 35 of its 58 series, of servers, machines and made by hand, with labels",
+            source="https://github.com/numenta/NAB",
+            licence="MIT",
+            citation="Lavin & Ahmad 2015, Evaluating Real-time Anomaly Detection Algorithms: the Numenta Anomaly "
+            "Benchmark",
+            files=(
+                File(
+                    name="nab/labels/combined_windows.json",
+                    url="https://raw.githubusercontent.com/numenta/NAB/master/labels/combined_windows.json",
+                    sha256="839778d87cd0802bbda9cfd296556f6acae68d209936d24ad504810b94054ed0",
+                    part=_entries(path.removeprefix("data/") for path in _NAB),
+                ),
+                *(_raw(f"nab/{path}", "numenta/NAB/master", digest) for path, digest in _NAB.items()),
+            ),
+            split="streaming: a row is scored before the next one is seen; the first 15 %, at most 750 rows, do not "
+            "count",
+            reader="carrousel.data.labelled.nab",
+        ),
+        PublicSet(
+            name="msl",
+            title="Telemetry of the Mars rover Curiosity, 27 channels with commands, with labels",
+            source="https://github.com/khundman/telemanom",
+            licence="BSD-3-Clause (California Institute of Technology)",
+            citation="Hundman et al. 2018, Detecting Spacecraft Anomalies Using LSTMs and Nonparametric Dynamic "
+            "Thresholding",
+            files=(
+                *(File(name=f"msl/{path}", sha256=digest, archive="msl/msl.tar.xz") for path, digest in _MSL.items()),
+                File(
+                    name="msl/labeled_anomalies.csv",
+                    url="https://raw.githubusercontent.com/khundman/telemanom/master/labeled_anomalies.csv",
+                    sha256="d3175d5ecc1f3ebaab9c3f188e00b8c129218c91b7cb0f74b3ff0c8897a46603",
+                    archive="msl/msl.tar.xz",
+                    part=_lines(b",MSL,"),
+                ),
+            ),
+            split="given: a training and a test part of each channel",
+            reader="carrousel.data.labelled.msl",
+            by_hand="unpack https://www.kaggle.com/datasets/patrickfleith/nasa-anomaly-detection-dataset-smap-msl and "
+            "put its folders train and test",
         ),
     )
 }

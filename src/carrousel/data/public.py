@@ -10,7 +10,9 @@ import csv
 import hashlib
 import http.client
 import importlib.metadata
+import lzma
 import os
+import tarfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -57,7 +59,8 @@ def paths(name: str, *, progress: Progress | None = None) -> tuple[Path, ...]:
     DownloadError : a file could not be fetched, or its checksum differs
     MissingExtraError : the package that contains the file is not installed
     """
-    return tuple(_locate(file, progress) for file in find(name).files)
+    entry = find(name)
+    return tuple(_locate(file, entry, progress) for file in entry.files)
 
 
 def path(name: str, *, progress: Progress | None = None) -> Path:
@@ -73,8 +76,10 @@ def get(name: str, *, progress: Progress | None = None) -> Frame | tuple[Frame, 
 
     Raises
     ------
-    DataError, DownloadError, MissingExtraError : as ``paths``
+    DataError, DownloadError, MissingExtraError : as ``paths``; DataError too for a set that is no table
     """
+    if reader := find(name).reader:
+        raise DataError(f"public data set {name!r}: expected a table, got labelled series; {reader}() reads them")
     found = paths(name, progress=progress)
     if name == "m4_hourly":
         train, lengths = _read_m4(found[0], {})
@@ -101,10 +106,11 @@ def _read_m4(path: Path, before: Mapping[str, int]) -> tuple[Frame, dict[str, in
     return frame, lengths
 
 
-def _locate(file: File, progress: Progress | None) -> Path:
+def _locate(file: File, entry: PublicSet, progress: Progress | None) -> Path:
     named = os.environ.get("CARROUSEL_DATA")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "carrousel"
-    for folder in (*([Path(named).expanduser()] if named else []), cache):
+    folders = (*([Path(named).expanduser()] if named else []), cache)
+    for folder in folders:
         local = folder / file.name
         if local.is_file():
             _verify(file, local.read_bytes(), str(local), "remove that file to have it fetched again")
@@ -112,17 +118,50 @@ def _locate(file: File, progress: Progress | None) -> Path:
     if file.package:
         return _packaged(file, *file.package)
     local = cache / file.name
+    for archive in (folder / file.archive for folder in folders if file.archive):
+        if archive.is_file():
+            _unpack(archive, entry, cache)
+            return local
+    if not file.url:
+        raise DownloadError(
+            f"{local}: expected a file of the public data set {entry.name!r}, got none; {entry.by_hand} into "
+            f"{cache / entry.name}"
+        )
     content = _download(file, local, progress)
     _verify(file, content, file.url, "try again later, or look for a newer version of carrousel")
+    _keep(content, local, file.url)
+    return local
+
+
+def _keep(content: bytes, local: Path, source: str) -> None:
+    """Put a file into the cache."""
     try:
         local.parent.mkdir(parents=True, exist_ok=True)
         write_whole(local, content)
     except OSError as error:
         raise DownloadError(
-            f"{local}: expected a place to keep {file.url}, got {error.strerror}; let $XDG_CACHE_HOME name a "
+            f"{local}: expected a place to keep {source}, got {error.strerror}; let $XDG_CACHE_HOME name a "
             "folder that can be written to"
         ) from error
-    return local
+
+
+def _unpack(archive: Path, entry: PublicSet, cache: Path) -> None:
+    """Put those files of a set that an archive holds into the cache; whatever else is in it stays there."""
+    inside = {file.name.partition("/")[2]: file for file in entry.files}
+    try:
+        with tarfile.open(archive) as tar:
+            for member in tar:
+                file = inside.pop(member.name.removeprefix("./"), None)
+                if file is None or (stream := tar.extractfile(member)) is None:
+                    continue
+                content = stream.read()
+                _verify(file, content, f"{archive}, {member.name}", "get that archive again")
+                _keep(content, cache / file.name, str(archive))
+    except (tarfile.TarError, EOFError, OSError, lzma.LZMAError) as error:
+        reason = str(error).partition("\n")[0].rstrip(":")
+        raise DownloadError(f"{archive}: expected a whole tar archive, got: {reason}; get it again") from error
+    if inside:
+        raise DownloadError(f"{archive}: expected {next(iter(inside))} in it, got no such file; get that archive again")
 
 
 def _packaged(file: File, distribution: str, inside: str) -> Path:
@@ -165,6 +204,6 @@ def _download(file: File, place: Path, progress: Progress | None) -> bytes:
 
 
 def _verify(file: File, content: bytes, where: str, remedy: str) -> None:
-    found = hashlib.sha256(content).hexdigest()
+    found = hashlib.sha256(file.part(content) if file.part else content).hexdigest()
     if found != file.sha256:
         raise DownloadError(f"{where}: expected SHA-256 {file.sha256}, got {found} ({len(content)} bytes); {remedy}")

@@ -13,5 +13,5 @@ def command() -> None:
 
     print_rows(
         ("name", "title", "horizon", "licence", "source"),
-        [(name, s.title, str(s.horizon), s.licence, s.source) for name, s in SETS.items()],
+        [(name, s.title, str(s.horizon or ""), s.licence, s.source) for name, s in SETS.items()],
     )
