@@ -97,3 +97,4 @@ def _progress(total: int) -> Generator[Callable[[Case], None]]:
             bar.update(task, completed=done, description=case.title, refresh=True)
 
         yield show
+        bar.update(task, completed=total, description="done", refresh=True)
