@@ -1,4 +1,5 @@
-// A network as plain data, the C++ twin of src/carrousel/architecture.py: what config.json says, and the tensors it asks for.
+// A network as plain data, the C++ twin of src/carrousel/architecture.py: what config.json says, and the tensors it
+// asks for.
 #pragma once
 
 #include <cstddef>
@@ -23,9 +24,9 @@ enum class Activation { none, relu, tanh, silu, sigmoid };
 struct Layer {
     Kind kind = Kind::linear;
     std::string name;
-    std::size_t input_size = 0;   // scale: its size; embedding: the number of ids
-    std::size_t output_size = 0;  // scale: its size; embedding: the width of a vector; lstm: unused
-    bool bias = true;             // linear, lstm
+    std::size_t input_size = 0;                // scale: its size; embedding: the number of ids
+    std::size_t output_size = 0;               // scale: its size; embedding: the width of a vector; lstm: unused
+    bool bias = true;                          // linear, lstm
     Activation activation = Activation::none;  // linear
     // lstm
     std::size_t hidden_size = 0;

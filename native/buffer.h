@@ -22,7 +22,8 @@ public:
         if (posix_memalign(&memory, alignment, bytes) != 0) throw std::bad_alloc();
         data_ = static_cast<unsigned char*>(memory);
 #if defined(MADV_HUGEPAGE)
-        if (alignment == huge) madvise(data_, bytes / huge * huge, MADV_HUGEPAGE);  // only a wish; no page is half empty
+        if (alignment == huge)
+            madvise(data_, bytes / huge * huge, MADV_HUGEPAGE);  // only a wish; no page is half empty
 #endif
         std::memset(data_, 0, bytes);
     }

@@ -44,7 +44,8 @@ private:
         std::size_t seen = 0;
         for (;;) {
             std::size_t now = round_.load(std::memory_order_acquire);
-            for (std::size_t spins = 0; now == seen && spins < SPINS; ++spins) now = round_.load(std::memory_order_acquire);
+            for (std::size_t spins = 0; now == seen && spins < SPINS; ++spins)
+                now = round_.load(std::memory_order_acquire);
             if (now == seen) {
                 round_.wait(seen, std::memory_order_acquire);
                 continue;

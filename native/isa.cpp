@@ -61,7 +61,8 @@ const Isa& choose_isa(const std::string& name) {
         names += (names.empty() ? "" : ", ") + std::string(isa.name);
     }
     if (!name.empty())
-        throw Error("CARROUSEL_ISA: expected one of " + names + ", numpy, got '" + name + "'; leave it out to get the best one");
+        throw Error("CARROUSEL_ISA: expected one of " + names + ", numpy, got '" + name +
+                    "'; leave it out to get the best one");
     const Isa* best = &sets.front();
     for (const Isa& isa : sets)
         if (isa.supported) best = &isa;
@@ -71,7 +72,8 @@ const Isa& choose_isa(const std::string& name) {
 CacheSizes cache_sizes() {
     CacheSizes sizes;
 #if defined(_SC_LEVEL1_DCACHE_SIZE)
-    sizes = {system_size(_SC_LEVEL1_DCACHE_SIZE), system_size(_SC_LEVEL2_CACHE_SIZE), system_size(_SC_LEVEL3_CACHE_SIZE)};
+    sizes = {system_size(_SC_LEVEL1_DCACHE_SIZE), system_size(_SC_LEVEL2_CACHE_SIZE),
+             system_size(_SC_LEVEL3_CACHE_SIZE)};
 #endif
     return sizes;
 }

@@ -9,9 +9,9 @@ namespace carrousel {
 struct Kernels;  // kernel.h
 
 struct Isa {
-    const char* name;       // "portable", "avx2", "avx512", "avx512vnni", "neon"
-    bool supported;         // by this processor and operating system
-    const char* missing;    // what the processor lacks, or ""
+    const char* name;     // "portable", "avx2", "avx512", "avx512vnni", "neon"
+    bool supported;       // by this processor and operating system
+    const char* missing;  // what the processor lacks, or ""
     const Kernels* kernels;
 };
 

@@ -29,9 +29,10 @@ public:
             case Kind::embedding: packed.table = copy(layer, "weight"); break;
             case Kind::linear:
                 check(layer, layer.input_size);
-                packed.dense = pack(layer.output_size, 1, layer.input_size, 0,
-                                    {find(layer, "weight"), nullptr, layer.bias ? find(layer, "bias") : nullptr, nullptr},
-                                    storage_, lanes_);
+                packed.dense =
+                    pack(layer.output_size, 1, layer.input_size, 0,
+                         {find(layer, "weight"), nullptr, layer.bias ? find(layer, "bias") : nullptr, nullptr},
+                         storage_, lanes_);
                 count(packed.dense.memory);
                 break;
             case Kind::lstm: build_lstm(packed); break;
@@ -55,8 +56,8 @@ private:
 
     void check(const Layer& layer, std::size_t inputs) const {
         if (storage_ == Storage::int8 && inputs > INT8_INPUTS)
-            throw Error("layer '" + layer.name + "': int8: expected at most 65536 inputs, got " + std::to_string(inputs) +
-                        "; use float32 or bfloat16");
+            throw Error("layer '" + layer.name + "': int8: expected at most 65536 inputs, got " +
+                        std::to_string(inputs) + "; use float32 or bfloat16");
     }
 
     void count(const Buffer& buffer) { model_.packed_bytes += buffer.bytes(); }
@@ -89,7 +90,8 @@ private:
                 own.all = pack(H, gates, E, P, {w_ih, w_hh, b_ih, b_hh}, storage_, lanes_);
             }
             if (layer.proj_size)
-                own.projection = pack(P, 1, H, 0, {find(layer, "weight_hr" + s), nullptr, nullptr, nullptr}, storage_, lanes_);
+                own.projection =
+                    pack(P, 1, H, 0, {find(layer, "weight_hr" + s), nullptr, nullptr, nullptr}, storage_, lanes_);
             if (layer.peephole) own.peephole = pack_peephole(find(layer, "weight_ch" + s), H, layer.coupled);
             for (const Packed* part : {&own.all, &own.input, &own.hidden, &own.projection}) count(part->memory);
             cell.all = own.all.matrix;
@@ -172,8 +174,7 @@ StackWidths stack_widths(const Architecture& architecture, std::size_t stack) {
     widths.ids = first.kind == Kind::embedding;
     widths.in = widths.ids ? 0 : first.input_size;
     widths.out = width(architecture.layers[route.back()]);
-    for (std::size_t k : route)
-        widths.whole |= architecture.layers[k].bidirectional || architecture.layers[k].reverse;
+    for (std::size_t k : route) widths.whole |= architecture.layers[k].bidirectional || architecture.layers[k].reverse;
     return widths;
 }
 

@@ -1,4 +1,5 @@
-// A network ready for inference, and the state of many independent streams through it. No exceptions cross step and run.
+// A network ready for inference, and the state of many independent streams through it. No exceptions cross step and
+// run.
 #pragma once
 
 #include <cstddef>
@@ -36,7 +37,8 @@ private:
     std::unique_ptr<Impl> impl_;
 };
 
-// One recurrent layer's state: rows is num_layers · directions; row r of stream n starts at data + (r · batch + n) · stride.
+// One recurrent layer's state: rows is num_layers · directions; row r of stream n starts at data + (r · batch + n) ·
+// stride.
 struct StateView {
     std::string name;  // "{layer}.h" or "{layer}.c"
     float* data;
@@ -64,9 +66,9 @@ public:
     // Allocates nothing, locks nothing, throws nothing.
     void step(std::size_t stack, const void* x, std::size_t x_stride, float* y, std::size_t y_stride) noexcept;
 
-    // x: (N, L, H_in) or ids (N, L); lengths: N values from 0 to L or null; y: (N, L, H_out), contiguous, 0 beyond a length.
-    // traces: one for each layer of the architecture (entries of layers that are no LSTM of the stack are unused), or null.
-    // Throws std::bad_alloc where there is no memory for the scratch; nothing has changed then.
+    // x: (N, L, H_in) or ids (N, L); lengths: N values from 0 to L or null; y: (N, L, H_out), contiguous, 0 beyond a
+    // length. traces: one for each layer of the architecture (entries of layers that are no LSTM of the stack are
+    // unused), or null. Throws std::bad_alloc where there is no memory for the scratch; nothing has changed then.
     void run(std::size_t stack, const void* x, std::size_t steps, const std::size_t* lengths, float* y,
              const TraceTarget* traces);
 

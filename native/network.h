@@ -22,11 +22,11 @@ struct PackedCell {
 
 struct PackedLayer {
     const Layer* layer = nullptr;
-    bool used = false;                // by a stack; the others are not packed
-    Packed dense;                     // linear
-    Buffer table, weight, bias;       // embedding; scale
-    std::vector<PackedCell> cells;    // lstm: in the order of the state's rows
-    Buffer h_0, c_0;                  // lstm: (rows, P), (rows, H); no bytes: zeros
+    bool used = false;              // by a stack; the others are not packed
+    Packed dense;                   // linear
+    Buffer table, weight, bias;     // embedding; scale
+    std::vector<PackedCell> cells;  // lstm: in the order of the state's rows
+    Buffer h_0, c_0;                // lstm: (rows, P), (rows, H); no bytes: zeros
 
     std::size_t out() const { return layer->proj_size ? layer->proj_size : layer->hidden_size; }
     std::size_t directions() const { return layer->bidirectional ? 2 : 1; }

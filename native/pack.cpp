@@ -10,8 +10,9 @@ namespace {
 
 std::uint16_t to_bfloat16(float value) {
     const std::uint32_t bits = std::bit_cast<std::uint32_t>(value);
-    const std::uint32_t rounded = bits + 0x7fffu + ((bits >> 16) & 1u);           // to nearest, ties to even
-    return static_cast<std::uint16_t>((((rounded >> 23) & 0xffu) == 0xffu ? bits : rounded) >> 16);  // never to infinity
+    const std::uint32_t rounded = bits + 0x7fffu + ((bits >> 16) & 1u);  // to nearest, ties to even
+    return static_cast<std::uint16_t>((((rounded >> 23) & 0xffu) == 0xffu ? bits : rounded) >>
+                                      16);  // never to infinity
 }
 
 struct Quantised {
@@ -71,8 +72,8 @@ private:
         return gate < m_.gates && unit < m_.outputs ? gate * m_.outputs + unit : NONE;
     }
 
-    void fill_part(const float* weight, std::size_t row, std::size_t k, unsigned char* out, std::size_t wide, std::size_t at,
-                   int part) const {
+    void fill_part(const float* weight, std::size_t row, std::size_t k, unsigned char* out, std::size_t wide,
+                   std::size_t at, int part) const {
         if (k == 0) return;
         const float* own = weight + row * k;
         float* floats = reinterpret_cast<float*>(out);

@@ -1,4 +1,5 @@
-// How values pass through a stack: rows in groups that stay in the caches, a block of time steps at a time, layer by layer.
+// How values pass through a stack: rows in groups that stay in the caches, a block of time steps at a time, layer by
+// layer.
 #include <algorithm>
 #include <cstring>
 #include <numeric>
@@ -10,7 +11,7 @@
 namespace carrousel {
 namespace {
 
-constexpr std::size_t GROUP = 48;               // rows that pass through all layers together; a multiple of a tile's rows
+constexpr std::size_t GROUP = 48;  // rows that pass through all layers together; a multiple of a tile's rows
 constexpr std::size_t BLOCK_FLOATS = 32 * 1024;  // of the widest layer that a block of steps holds at once: 128 KiB
 
 constexpr std::size_t SHARED_PRODUCTS = 64 * 1024;  // of one gate: the meeting after a step costs about a microsecond
@@ -20,8 +21,12 @@ struct Memory {
     Buffer h, c;
     std::size_t h_stride = 0, c_stride = 0;
 
-    float* h_at(std::size_t d, std::size_t n, std::size_t batch) const { return h.floats() + (d * batch + n) * h_stride; }
-    float* c_at(std::size_t d, std::size_t n, std::size_t batch) const { return c.floats() + (d * batch + n) * c_stride; }
+    float* h_at(std::size_t d, std::size_t n, std::size_t batch) const {
+        return h.floats() + (d * batch + n) * h_stride;
+    }
+    float* c_at(std::size_t d, std::size_t n, std::size_t batch) const {
+        return c.floats() + (d * batch + n) * c_stride;
+    }
 };
 
 // Where the values of one call lie; distances in values.
@@ -187,8 +192,7 @@ struct Session::Impl {
                 wanted.scratch = std::max(wanted.scratch, kernels.dense_scratch(layer.dense.matrix, wanted.cells));
             for (const PackedCell& cell : layer.cells) {
                 wanted.scratch = std::max(wanted.scratch, kernels.step_scratch(cell.cell, wanted.rows));
-                if (driven)
-                    wanted.scratch = std::max(wanted.scratch, kernels.drive_scratch(cell.cell, wanted.cells));
+                if (driven) wanted.scratch = std::max(wanted.scratch, kernels.drive_scratch(cell.cell, wanted.cells));
             }
         }
         return wanted;
@@ -265,8 +269,7 @@ struct Session::Impl {
             if (layer.layer->kind == Kind::embedding) {
                 if (!last) continue;
                 outputs(last, width);
-                for (std::size_t k = 0; k < cells; ++k)
-                    std::memcpy(w.out[k], w.in[k], layer.width() * sizeof(float));
+                for (std::size_t k = 0; k < cells; ++k) std::memcpy(w.out[k], w.in[k], layer.width() * sizeof(float));
             } else if (layer.layer->kind == Kind::scale) {
                 outputs(last, width);
                 for (std::size_t k = 0; k < cells; ++k)
@@ -320,9 +323,17 @@ struct Session::Impl {
                 if (target != nullptr) w.trace[r] = trace_row(*target, layer, d, t, stream);
             }
             const bool shared = target == nullptr && shares_blocks(cell, live);
-            CellStep step{live, w.step_x.data(), w.h.data(), w.c.data(), w.step_y.data(),
-                          driven ? w.step_drive.data() : nullptr, target == nullptr ? nullptr : w.trace.data(),
-                          w.scratch.floats(), 0, shared ? workers.size() : 1, backwards != ((s - from) % 2 == 1)};
+            CellStep step{live,
+                          w.step_x.data(),
+                          w.h.data(),
+                          w.c.data(),
+                          w.step_y.data(),
+                          driven ? w.step_drive.data() : nullptr,
+                          target == nullptr ? nullptr : w.trace.data(),
+                          w.scratch.floats(),
+                          0,
+                          shared ? workers.size() : 1,
+                          backwards != ((s - from) % 2 == 1)};
             if (!shared) {
                 kernels.step(step, cell);
             } else {
@@ -372,13 +383,15 @@ void Session::run(std::size_t stack, const void* x, std::size_t steps, const std
     if (lengths != nullptr && !std::is_sorted(lengths, lengths + batch, std::greater<>())) {
         order.resize(batch);
         std::iota(order.begin(), order.end(), std::size_t{0});
-        std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return lengths[a] > lengths[b]; });
+        std::stable_sort(order.begin(), order.end(),
+                         [&](std::size_t a, std::size_t b) { return lengths[a] > lengths[b]; });
     }
     const Plan plan = impl_->plan(stack, steps);
     for (Worker& worker : impl_->workers) worker.prepare(plan);
     if (lengths != nullptr)
         for (std::size_t n = 0; n < batch; ++n)
-            std::memset(y + (n * steps + lengths[n]) * widths.out, 0, (steps - lengths[n]) * widths.out * sizeof(float));
+            std::memset(y + (n * steps + lengths[n]) * widths.out, 0,
+                        (steps - lengths[n]) * widths.out * sizeof(float));
     if (steps == 0) return;
     impl_->execute(stack,
                    {x, steps * in, in, y, steps * widths.out, widths.out, steps, lengths,
@@ -400,8 +413,10 @@ void Session::take(const Session& other, const std::size_t* rows, std::size_t co
         const Memory &from = other.impl_->memory[k], &to = impl_->memory[k];
         for (std::size_t d = 0; d < impl_->network.layers[k].cells.size(); ++d)
             for (std::size_t n = 0; n < count; ++n) {
-                std::memcpy(to.h_at(d, n, impl_->batch), from.h_at(d, rows[n], other.batch()), to.h_stride * sizeof(float));
-                std::memcpy(to.c_at(d, n, impl_->batch), from.c_at(d, rows[n], other.batch()), to.c_stride * sizeof(float));
+                std::memcpy(to.h_at(d, n, impl_->batch), from.h_at(d, rows[n], other.batch()),
+                            to.h_stride * sizeof(float));
+                std::memcpy(to.c_at(d, n, impl_->batch), from.c_at(d, rows[n], other.batch()),
+                            to.c_stride * sizeof(float));
             }
     }
 }

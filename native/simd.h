@@ -99,21 +99,22 @@ INLINE vf clamp(vf v, vf low, vf high) {
     const __m128 raised = _mm_max_ps(reinterpret_cast<__m128>(low), reinterpret_cast<__m128>(v));
     return reinterpret_cast<vf>(_mm_min_ps(reinterpret_cast<__m128>(high), raised));
 #elif defined(__ARM_NEON)
-    return reinterpret_cast<vf>(vminq_f32(vmaxq_f32(reinterpret_cast<float32x4_t>(v), reinterpret_cast<float32x4_t>(low)),
-                                          reinterpret_cast<float32x4_t>(high)));
+    return reinterpret_cast<vf>(
+        vminq_f32(vmaxq_f32(reinterpret_cast<float32x4_t>(v), reinterpret_cast<float32x4_t>(low)),
+                  reinterpret_cast<float32x4_t>(high)));
 #else
     v = v < low ? low : v;
     return v > high ? high : v;
 #endif
 }
 
-// acc + Σ_j w_j·x_j over four signed bytes w_j of each lane. x holds the four inputs in the form that quantised rows are
-// stored in: with VNNI as bytes x + 128 in x0, elsewhere as int16 pairs (x_0, x_2) in x0 and (x_1, x_3) in x1.
+// acc + Σ_j w_j·x_j over four signed bytes w_j of each lane. x holds the four inputs in the form that quantised rows
+// are stored in: with VNNI as bytes x + 128 in x0, elsewhere as int16 pairs (x_0, x_2) in x0 and (x_1, x_3) in x1.
 #if defined(__AVX512VNNI__) && !defined(CARROUSEL_PLAIN)
 constexpr bool UNSIGNED_INPUTS = true;
 INLINE vi dot4(vi acc, vi w, vi x0, vi) {
-    return reinterpret_cast<vi>(
-        _mm512_dpbusd_epi32(reinterpret_cast<__m512i>(acc), reinterpret_cast<__m512i>(x0), reinterpret_cast<__m512i>(w)));
+    return reinterpret_cast<vi>(_mm512_dpbusd_epi32(reinterpret_cast<__m512i>(acc), reinterpret_cast<__m512i>(x0),
+                                                    reinterpret_cast<__m512i>(w)));
 }
 #else
 constexpr bool UNSIGNED_INPUTS = false;
@@ -160,7 +161,8 @@ constexpr float LOG2E = 1.44269504088896340736f;
 constexpr float SATURATED = 60.0f;  // 2^±60 beside 1 is lost in float32, and two such factors do not overflow
 
 // 2^v for v in [-SATURATED, SATURATED], relative error below 2e-7; saturates outside, NaN stays NaN.
-// v = n + r with |r| <= 1/2: the exponent n is read off the bits of v + 1.5·2^23, 2^r is a polynomial (minimax, degree 5).
+// v = n + r with |r| <= 1/2: the exponent n is read off the bits of v + 1.5·2^23, 2^r is a polynomial (minimax, degree
+// 5).
 INLINE vf exp2_saturated(vf v) {
     const vf magic = splat(12582912.0f);
     v = clamp(v, splat(-SATURATED), splat(SATURATED));
