@@ -290,6 +290,26 @@ void train(const std::string& isa, const std::string& real, nb::tuple sizes, nb:
         run(trainers.single, make_scan<float>(sizes, pointers, keep, reverse));
 }
 
+// form: "nt", "nn" or "tn"; pointers of contiguous arrays, bias 0: none. See train.h.
+void multiply(const std::string& isa, const std::string& real, const std::string& form, std::uintptr_t a, std::uintptr_t b,
+              std::uintptr_t bias, std::uintptr_t c, nb::tuple sizes, std::size_t threads) {
+    const carrousel::Trainers& trainers = carrousel::choose_isa(isa).kernels->trainers;
+    const carrousel::Form kind = form == "nt"   ? carrousel::Form::nt
+                                 : form == "nn" ? carrousel::Form::nn
+                                                : carrousel::Form::tn;
+    const std::size_t rows = nb::cast<std::size_t>(sizes[0]), columns = nb::cast<std::size_t>(sizes[1]);
+    const std::size_t k = nb::cast<std::size_t>(sizes[2]);
+    const auto run = [&]<class Real>(const carrousel::Trainer<Real>& trainer) {
+        nb::gil_scoped_release release;
+        carrousel::multiply(trainer, kind, reinterpret_cast<const Real*>(a), reinterpret_cast<const Real*>(b),
+                            reinterpret_cast<const Real*>(bias), reinterpret_cast<Real*>(c), rows, columns, k, threads);
+    };
+    if (real == "float64")
+        run(trainers.twice);
+    else
+        run(trainers.single);
+}
+
 bool load_numpy() {
     import_array1(false);
     return true;
@@ -368,6 +388,7 @@ NB_MODULE(_native, module) {
     });
     module.def("train_forward", &train<false>);
     module.def("train_backward", &train<true>);
+    module.def("matmul", &multiply);
     module.def("activations", [](const std::string& isa, nb::handle x, nb::handle sigmoid, nb::handle tanh) {
         const auto data = [](nb::handle h) {
             return static_cast<float*>(PyArray_DATA(reinterpret_cast<PyArrayObject*>(h.ptr())));

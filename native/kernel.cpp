@@ -527,11 +527,14 @@ void activations(const float* x, float* s, float* t, std::size_t n) {
 }
 
 float read(const float* x, std::size_t n) {
-    vf total[4] = {};
+    vf total[8] = {};
     std::size_t k = 0;
-    for (; k + 4 * V <= n; k += 4 * V)
-        for (int part = 0; part < 4; ++part) total[part] += load(x + k + part * V);
-    return sum(total[0] + total[1] + total[2] + total[3]);
+    for (; k + 8 * V <= n; k += 8 * V)
+#pragma GCC unroll 8
+        for (int part = 0; part < 8; ++part) total[part] += load(x + k + part * V);
+    vf all = total[0];
+    for (int part = 1; part < 8; ++part) all += total[part];
+    return sum(all);
 }
 
 constexpr std::size_t CHAINS = 12;  // enough that no multiplication waits for another

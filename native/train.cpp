@@ -39,6 +39,21 @@ struct Weights {
     static const Real* reals(const Buffer& buffer) { return reinterpret_cast<const Real*>(buffer.data()); }
 };
 
+// Let a function work on shares 0 ... shares - 1, each in a thread of its own.
+template <class Work>
+void share_out(std::size_t shares, const Work& work) {
+    if (shares == 1) {
+        const FlushDenormals flush;
+        return work(0);
+    }
+    const std::lock_guard<std::mutex> alone(crew_lock);
+    if (crew == nullptr || crew->size() + 1 < shares) crew = std::make_unique<Crew>(shares - 1);
+    crew->run([&](std::size_t share) {
+        const FlushDenormals flush;
+        if (share < shares) work(share);
+    });
+}
+
 template <class Real, class Run>
 void scan(const Trainer<Real>& trainer, const Scan<Real>& s, std::size_t threads, bool transposed, const Run& run) {
     const Weights<Real> weights(trainer, s, transposed);
@@ -56,16 +71,31 @@ void scan(const Trainer<Real>& trainer, const Scan<Real>& s, std::size_t threads
         dealt[share].push_back(order[k]);
     }
     for (std::size_t k = 0; k < shares; ++k) scratch[k] = Buffer(product(trainer.scratch(s, dealt[k].size()), sizeof(Real)));
-    const auto work = [&](std::size_t share) {
-        if (share >= shares) return;
-        const FlushDenormals flush;
+    share_out(shares, [&](std::size_t share) {
         run(ScanRows{dealt[share].data(), dealt[share].size()}, weights.reals(weights.hh), weights.reals(weights.hr),
             reinterpret_cast<Real*>(scratch[share].data()));
-    };
-    if (shares == 1) return work(0);
-    const std::lock_guard<std::mutex> alone(crew_lock);
-    if (crew == nullptr || crew->size() + 1 < shares) crew = std::make_unique<Crew>(shares - 1);
-    crew->run(work);
+    });
+}
+
+constexpr std::size_t ROWS_AT_ONCE = 96;    // of a product: they stay in the second-level cache while all weights pass
+constexpr std::size_t INPUTS_AT_ONCE = 512;  // of a sum over cells, of which there may be millions
+
+// Rows first ... first + count of y = init + W x.
+template <class Real>
+void product_rows(const Trainer<Real>& trainer, const Real* w, std::size_t outputs, std::size_t k, const Real* x,
+                  const Real* init, std::size_t init_stride, Real* y, std::size_t first, std::size_t count) {
+    const Real* in[ROWS_AT_ONCE];
+    const Real* start[ROWS_AT_ONCE];
+    Real* out[ROWS_AT_ONCE];
+    for (std::size_t from = first; from < first + count; from += ROWS_AT_ONCE) {
+        const std::size_t rows = std::min(ROWS_AT_ONCE, first + count - from);
+        for (std::size_t r = 0; r < rows; ++r) {
+            in[r] = x + (from + r) * k;
+            out[r] = y + (from + r) * outputs;
+            start[r] = init == nullptr ? nullptr : init + (from + r) * init_stride;
+        }
+        trainer.products(w, outputs, k, rows, in, init == nullptr ? nullptr : start, out);
+    }
 }
 
 }  // namespace
@@ -84,6 +114,49 @@ void scan_backward(const Trainer<Real>& trainer, const Scan<Real>& s, std::size_
     });
 }
 
+template <class Real>
+void multiply(const Trainer<Real>& trainer, Form form, const Real* a, const Real* b, const Real* bias, Real* c,
+              std::size_t rows, std::size_t columns, std::size_t k, std::size_t threads) {
+    const double work = static_cast<double>(rows) * static_cast<double>(columns) * static_cast<double>(k);
+    const std::size_t shares = work < 100 * WORTHWHILE ? 1 : std::clamp<std::size_t>(threads, 1, std::max<std::size_t>(rows, 1));
+    const auto reals = [](const Buffer& buffer) { return reinterpret_cast<Real*>(buffer.data()); };
+    const auto rows_of = [&](std::size_t share, std::size_t& first) {
+        first = rows * share / shares;
+        return rows * (share + 1) / shares - first;
+    };
+    if (form != Form::tn) {
+        const Buffer packed(product(trainer.packed_size(columns, k), sizeof(Real)));
+        trainer.pack(b, columns, k, form == Form::nn, reals(packed));
+        share_out(shares, [&](std::size_t share) {
+            std::size_t first = 0;
+            const std::size_t count = rows_of(share, first);
+            product_rows(trainer, reals(packed), columns, k, a, bias, 0, c, first, count);
+        });
+        return;
+    }
+    // As (bᵀ · a)ᵀ: turning b, with fewer columns than a has where there are gates, is then the only copy out of order.
+    const std::size_t chunk = std::min(k, INPUTS_AT_ONCE);
+    const Buffer packed(product(trainer.packed_size(rows, chunk), sizeof(Real)));
+    const Buffer turned(product(columns, chunk, sizeof(Real)));
+    const Buffer result(product(rows, columns, sizeof(Real)));
+    for (std::size_t from = 0; from < k; from += chunk) {
+        const std::size_t inputs = std::min(chunk, k - from);
+        trainer.pack(a + from * rows, rows, inputs, true, reals(packed));
+        trainer.transpose(b + from * columns, inputs, columns, reals(turned));
+        share_out(std::min(shares, columns), [&](std::size_t share) {
+            const std::size_t all = std::min(shares, columns), first = columns * share / all;
+            product_rows(trainer, reals(packed), rows, inputs, reals(turned), reals(result), rows, reals(result), first,
+                         columns * (share + 1) / all - first);
+        });
+    }
+    for (std::size_t row = 0; row < rows; ++row)
+        for (std::size_t column = 0; column < columns; ++column) c[row * columns + column] += reals(result)[column * rows + row];
+}
+
+template void multiply(const Trainer<float>&, Form, const float*, const float*, const float*, float*, std::size_t,
+                       std::size_t, std::size_t, std::size_t);
+template void multiply(const Trainer<double>&, Form, const double*, const double*, const double*, double*, std::size_t,
+                       std::size_t, std::size_t, std::size_t);
 template void scan_forward(const Trainer<float>&, const Scan<float>&, std::size_t);
 template void scan_forward(const Trainer<double>&, const Scan<double>&, std::size_t);
 template void scan_backward(const Trainer<float>&, const Scan<float>&, std::size_t);

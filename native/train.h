@@ -47,6 +47,10 @@ struct Trainer {
     std::size_t (*packed_size)(std::size_t outputs, std::size_t k);
     // (outputs, k), or transposed (k, outputs), in C order.
     void (*pack)(const Real* w, std::size_t outputs, std::size_t k, bool transposed, Real* out);
+    // y = init + W x for some rows; init null: 0; it may be y. Sums run over k in order.
+    void (*products)(const Real* w, std::size_t outputs, std::size_t k, std::size_t rows, const Real* const* x,
+                     const Real* const* init, Real* const* y);
+    void (*transpose)(const Real* a, std::size_t rows, std::size_t columns, Real* out);
     std::size_t (*scratch)(const Scan<Real>& scan, std::size_t rows);
     void (*forward)(const Scan<Real>& scan, const ScanRows& rows, const Real* w_hh, const Real* w_hr, Real* scratch);
     // w_hh packed transposed, w_hr transposed.
@@ -57,6 +61,16 @@ struct Trainers {
     Trainer<float> single;
     Trainer<double> twice;
 };
+
+// c (rows, columns) as a product of matrices, all in C order; the same bits on any number of threads.
+enum class Form {
+    nt,  // a (rows, k) · b (columns, k)ᵀ + bias (columns)
+    nn,  // a (rows, k) · b (k, columns)
+    tn   // a (k, rows)ᵀ · b (k, columns) + c
+};
+template <class Real>
+void multiply(const Trainer<Real>& trainer, Form form, const Real* a, const Real* b, const Real* bias, Real* c,
+              std::size_t rows, std::size_t columns, std::size_t k, std::size_t threads);
 
 // Both check nothing; they throw std::bad_alloc before anything was written.
 template <class Real>

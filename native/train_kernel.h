@@ -89,11 +89,17 @@ template <class Real>
 void pack(const Real* w, std::size_t outputs, std::size_t k, bool transposed, Real* out) {
     const std::size_t block = COLUMNS * LANES<Real>;
     for (std::size_t first = 0; first < outputs; first += block)
-        for (std::size_t j = 0; j < k; ++j)
+        for (std::size_t j = 0; j < k; ++j) {
+            if (transposed && outputs - first >= block) {
+                __builtin_memcpy(out, w + j * outputs + first, block * sizeof(Real));
+                out += block;
+                continue;
+            }
             for (std::size_t lane = 0; lane < block; ++lane, ++out) {
                 const std::size_t output = first + lane;
                 *out = output >= outputs ? Real(0) : transposed ? w[j * outputs + output] : w[output * k + j];
             }
+        }
 }
 
 // One block of outputs, from `first` on, of R rows.
@@ -170,6 +176,14 @@ void products(const Real* w, std::size_t outputs, std::size_t k, std::size_t row
             product_tile_of<Real>(r)(w, first, outputs, k, x + row, init == nullptr ? nullptr : init + row, y + row);
             row += r;
         }
+}
+
+template <class Real>
+void transpose(const Real* a, std::size_t rows, std::size_t columns, Real* out) {
+    constexpr std::size_t side = 16;  // a line of the cache either way
+    for (std::size_t r = 0; r < rows; r += side)
+        for (std::size_t c = 0; c < columns; ++c)
+            for (std::size_t k = r; k < rows && k < r + side; ++k) out[c * rows + k] = a[k * columns + c];
 }
 
 // ---- layer normalisation of one row: v to v̂ = (v − mean v) / s and s; and back ----
@@ -527,7 +541,7 @@ void run_backward(const Scan<Real>& scan, const ScanRows& rows, const Real* w_hh
 }
 
 template <class Real>
-constexpr Trainer<Real> TRAINER = {packed_size<Real>, pack<Real>, scan_scratch<Real>, run_forward<Real>,
+constexpr Trainer<Real> TRAINER = {packed_size<Real>, pack<Real>, products<Real>, transpose<Real>, scan_scratch<Real>, run_forward<Real>,
                                    run_backward<Real>};
 
 }  // namespace

@@ -72,3 +72,15 @@ def train_backward(
     threads: int,
     /,
 ) -> None: ...
+def matmul(
+    isa: str,
+    real: str,
+    form: str,
+    a: int,
+    b: int,
+    bias: int,
+    c: int,
+    sizes: tuple[int, int, int],
+    threads: int,
+    /,
+) -> None: ...
