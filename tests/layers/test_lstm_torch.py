@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from carrousel.layers import LSTM
-from layers.agreement import FLOAT64, assert_agrees, assert_same_bits
+from layers.agreement import FLOAT32, FLOAT64, assert_agrees, assert_same_bits
 
 L, N, E, H = 6, 3, 2, 5
 LENGTHS = [4, 6, 1]
@@ -78,14 +78,17 @@ def test_lengths_give_what_packed_sequences_give_to_torch(settings: dict[str, An
         assert_agrees(got, expected, FLOAT64)
 
 
-def test_one_seed_gives_both_the_same_parameters_and_the_same_dropout() -> None:
+def test_one_seed_gives_both_the_same_parameters_and_the_same_dropout(each_backend: str) -> None:
     made: list[Any] = []
     for kind in (LSTM, nn.LSTM):
         torch.manual_seed(4)
         layer = kind(E, H, 2, dropout=0.5, bidirectional=True)
         made.append([*layer.parameters(), layer(torch.ones(L, N, E))[0]])
     for got, expected in zip(*made, strict=True):
-        assert_same_bits(got, expected)
+        if isinstance(got, nn.Parameter) or each_backend == "torch":
+            assert_same_bits(got, expected)
+        else:
+            assert_agrees(got, expected, FLOAT32)
 
 
 def test_plain_layer_with_lengths_draws_its_dropout_between_layers_only_in_training() -> None:
@@ -96,11 +99,10 @@ def test_plain_layer_with_lengths_draws_its_dropout_between_layers_only_in_train
     assert_agrees(layer(x, None, [L] * N)[0], layer(x)[0], FLOAT64)
 
 
-def test_layer_is_an_nn_lstm_that_copies_and_moves_and_calls_functionally() -> None:
+def test_layer_copies_and_moves_and_calls_functionally() -> None:
     layer = LSTM(E, H, 2, coupled=True, trainable_state=True)
     x = torch.randn(L, N, E)
     y, _ = layer(x)
-    assert isinstance(layer, nn.LSTM)
     assert_same_bits(copy.deepcopy(layer)(x)[0], y)
     other = {name: p + 1 for name, p in layer.named_parameters()}
     called = torch.func.functional_call(layer, other, (x,))[0]

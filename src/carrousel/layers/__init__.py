@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .preference import backend
+
 if TYPE_CHECKING:
     from .lstm import LSTM
     from .state import LSTMState
 
-__all__ = ["LSTM", "LSTMState"]
+__all__ = ["LSTM", "LSTMState", "backend"]
 
 
 def __getattr__(name: str) -> object:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -39,7 +40,9 @@ def _uncoupled(rows: Tensor) -> Tensor:
     return torch.cat([i, -i, g, o])
 
 
-def fused(x: Tensor, h: Tensor, c: Tensor, w: Weights, lengths: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+def fused(
+    x: Tensor, h: Tensor, c: Tensor, w: Weights, lengths: Tensor | None, _: Masks | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Run one layer through torch's kernel.
 
     With ``lengths`` every row runs to the end, but padding carries a flag as one more input feature whose weights shut
@@ -83,7 +86,7 @@ def stepwise(
     """Run one layer step by step; only the input's projection is done for all steps at once.
 
     The equations are those of ``carrousel.layers.reference``; arguments and results are those of :func:`fused`, the
-    variant is any.
+    variant is any. Masks are by the order of steps.
     """
     normed = w.gain_ih is not None
     coupled = len(w.weight_ih) == 3 * c.shape[-1]
@@ -135,3 +138,37 @@ def _zoned(old: Tensor, new: Tensor, keep: Tensor | float | None, t: int) -> Ten
         return new
     k = keep[t] if isinstance(keep, Tensor) else keep
     return k * old + (1.0 - k) * new
+
+
+def directed(
+    run: Callable[[Tensor, Tensor, Tensor, Weights, Tensor | None, Masks], tuple[Tensor, Tensor, Tensor]],
+    x: Tensor,
+    h: Tensor,
+    c: Tensor,
+    w: Weights,
+    lengths: Tensor | None,
+    masks: Masks,
+    reverse: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """:func:`fused` or :func:`stepwise` forward in time or, from each row's last valid step, backward."""
+    if not reverse:
+        return run(x, h, c, w, lengths, masks)
+    back = None if lengths is None else _backwards(len(x), lengths)
+    turned = {
+        name: _reversed(mask, back)
+        for name, mask in (("g", masks.g), ("keep_h", masks.keep_h), ("keep_c", masks.keep_c))
+        if isinstance(mask, Tensor)
+    }
+    y, h_n, c_n = run(_reversed(x, back), h, c, w, lengths, masks._replace(**turned))
+    return _reversed(y, back), h_n, c_n
+
+
+def _backwards(L: int, lengths: Tensor) -> Tensor:
+    """For every row the order of time in which its valid steps run backwards and its padding stays, (L, N)."""
+    t = torch.arange(L, device=lengths.device)[:, None]
+    return torch.where(t < lengths, lengths - 1 - t, t)
+
+
+def _reversed(x: Tensor, back: Tensor | None) -> Tensor:
+    """x (L, N, E) with each row's valid steps in reverse order; applied twice it is x again."""
+    return x.flip(0) if back is None else x.gather(0, back[:, :, None].expand_as(x))

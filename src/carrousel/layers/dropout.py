@@ -15,8 +15,8 @@ class Masks(NamedTuple):
     Parameters
     ----------
     x, h : locked masks of the input and of the previous hidden value, (N, E), (N, P)
-    g : mask of the gate update, (L, N, H), in the order in which the direction runs over time
-    keep_h, keep_c : zoneout's share of the old value, (L, N, P), (L, N, H), in that order; a number in ``eval()``: its
+    g : mask of the gate update, (L, N, H), by time in both directions
+    keep_h, keep_c : zoneout's share of the old value, (L, N, P), (L, N, H), by time; a number in ``eval()``: its
         expectation
     w : mask of weight_hh, in its shape
     """
@@ -52,13 +52,13 @@ def draw(variant: Variant, training: bool, x: Tensor, weight_hh: Tensor, hidden_
         return Masks(keep_h=z_h or None, keep_c=z_c or None)
 
     def kept(p: float, *shape: int) -> Tensor | None:
-        return x.new_empty(shape).bernoulli_(1.0 - p).div_(1.0 - p) if p else None
+        return weight_hh.new_empty(shape).bernoulli_(1.0 - p).div_(1.0 - p) if p else None
 
     return Masks(
         x=kept(p_x, N, E),
         h=kept(p_h, N, P),
         g=kept(variant.recurrent_dropout, L, N, hidden_size),
-        keep_h=x.new_empty(L, N, P).bernoulli_(z_h) if z_h else None,
-        keep_c=x.new_empty(L, N, hidden_size).bernoulli_(z_c) if z_c else None,
+        keep_h=weight_hh.new_empty(L, N, P).bernoulli_(z_h) if z_h else None,
+        keep_c=weight_hh.new_empty(L, N, hidden_size).bernoulli_(z_c) if z_c else None,
         w=kept(variant.weight_drop, *weight_hh.shape),
     )

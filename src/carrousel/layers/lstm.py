@@ -11,22 +11,26 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout
 
 from ..errors import SettingError, ShapeError
-from .cell import Weights, fused, stepwise
+from .cell import Weights, directed, fused, stepwise
 from .dropout import draw
 from .initialise import initialise
+from .preference import preference
+from .scan import Ragged, missing, scan
 from .state import LSTMState
 from .variant import Variant, VariantOptions, check_settings
 
 
-class LSTM(nn.LSTM):
+class LSTM(nn.RNNBase):
     """A stack of LSTM layers with the constructor, ``state_dict`` and results of ``torch.nn.LSTM``.
 
     i, f, g, o = split(W_ih x + b_ih + W_hh h + b_hh);  c' = σ(f)·c + σ(i)·tanh(g);  h' = σ(o)·tanh(c')
 
-    Without options, checkpoints load both ways with ``strict=True`` and torch's fused kernel does the work, with
-    ``lengths`` too. ``coupled``, ``weight_drop`` and the input mask of ``variational_dropout`` also run fused; the
-    other variants run step by step. In ``eval()`` no mask is drawn, and zoneout uses its expectation. The masks of one
-    training forward are drawn in that call: chunks of a sequence given one after the other get masks of their own.
+    Without options, checkpoints load both ways with ``strict=True``. On the CPU in float32 native kernels run every
+    variant, forward and backward, and lengths cost what their steps cost; :class:`carrousel.layers.backend` chooses.
+    Elsewhere torch does: its fused kernel the plain layer, ``coupled``, ``weight_drop`` and the input mask of
+    ``variational_dropout``, with ``lengths`` too; the other variants step by step. In ``eval()`` no mask is drawn, and
+    zoneout uses its expectation. The masks of one training forward are drawn in that call: chunks of a sequence given
+    one after the other get masks of their own.
 
     Parameters
     ----------
@@ -92,9 +96,11 @@ class LSTM(nn.LSTM):
             proj_size,
             variant.forget_bias,
         )
+        # Not nn.LSTM, whose instances torch.compile refuses whatever their forward is.
         super().__init__(
-            input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size, device, dtype
-        )
+            "LSTM", input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size, device,
+            dtype,
+        )  # fmt: skip
         self.variant = variant
         self.suffixes = [
             [f"_l{layer}{direction}" for direction in ("", "_reverse")[: 1 + bidirectional]]
@@ -180,12 +186,12 @@ class LSTM(nn.LSTM):
         if L == 0 or N == 0:
             width = len(self.suffixes[0]) * (self.proj_size or self.hidden_size)
             return x.new_zeros(*x.shape[:-1], width), LSTMState(*state)
-        if steps is None and self.variant.is_plain(self.training):
-            y, state = super().forward(x, state)
-            return y, LSTMState(*state)
-
         h, c = (s[:, None] if unbatched else s for s in state)
-        y, h_n, c_n = self._run(x_LNE, h, c, steps)
+        native = self._is_native(x)
+        if not native and steps is None and self.variant.is_plain(self.training):
+            y, h_n, c_n = self._run_plain(x_LNE, h, c)
+        else:
+            y, h_n, c_n = self._run(x_LNE, h, c, steps, native)
         if unbatched:
             return y[:, 0], LSTMState(h_n[:, 0], c_n[:, 0])
         return y.transpose(0, 1) if self.batch_first else y, LSTMState(h_n, c_n)
@@ -200,10 +206,32 @@ class LSTM(nn.LSTM):
         zeros = self.weight_ih_l0.new_zeros
         return LSTMState(zeros(runs, *batch, self.proj_size or H), zeros(runs, *batch, H))
 
-    def _run(self, x: Tensor, h: Tensor, c: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    def _is_native(self, x: Tensor) -> bool:
+        wanted, real = preference().name, self.weight_ih_l0.dtype
+        if wanted == "torch":
+            return False
+        why = missing(x, self.weight_ih_l0)
+        if why and wanted == "native":
+            raise SettingError(f'LSTM: backend("native"): {why}; or choose backend("auto")')
+        return not why and (wanted == "native" or real == torch.float32)
+
+    def _run_plain(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The whole stack as torch.nn.LSTM runs it."""
+        self._update_flat_weights()
+        weights = [weight for weight in self._flat_weights if weight is not None]
+        return torch._VF.lstm(  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
+            x, (h, c), weights, self.bias, self.num_layers, self.dropout, self.training, self.bidirectional, False
+        )
+
+    def _run(
+        self, x: Tensor, h: Tensor, c: Tensor, lengths: Tensor | None, native: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Layer by layer, direction by direction; x (L, N, E)."""
-        padded = None if lengths is None else (torch.arange(len(x), device=x.device)[:, None] >= lengths)[:, :, None]
-        back = None if lengths is None else _backwards(len(x), lengths)
+        L, half = len(x), native and torch.is_autocast_enabled("cpu") and self.weight_ih_l0.dtype == torch.float32
+        ragged = Ragged.of(L, lengths) if native and lengths is not None else None
+        padded = None
+        if lengths is not None and not native:  # which neither reads nor writes padding
+            padded = (torch.arange(L, device=x.device)[:, None] >= lengths)[:, :, None]
         h_n: list[Tensor] = []
         c_n: list[Tensor] = []
         for k, layer in enumerate(self.suffixes):
@@ -219,19 +247,22 @@ class LSTM(nn.LSTM):
                 seen = x if masks.x is None else x * masks.x
                 if masks.w is not None:
                     w = w._replace(weight_hh=w.weight_hh * masks.w)
-                if suffix.endswith("_reverse"):
-                    seen = _reversed(seen, back)
-                run = len(h_n)
-                if self.variant.needs_steps(self.training):
-                    y, h_last, c_last = stepwise(seen, h[run], c[run], w, lengths, masks)
+                reverse, run = suffix.endswith("_reverse"), len(h_n)
+                if native:
+                    y, h_last, c_last = scan(
+                        seen, h[run], c[run], w, masks, ragged, reverse, half, preference().recompute
+                    )
                 else:
-                    y, h_last, c_last = fused(seen, h[run], c[run], w, lengths)
-                outputs.append(_reversed(y, back) if suffix.endswith("_reverse") else y)
+                    function = stepwise if self.variant.needs_steps(self.training) else fused
+                    y, h_last, c_last = directed(function, seen, h[run], c[run], w, lengths, masks, reverse)
+                outputs.append(y)
                 h_n.append(h_last)
                 c_n.append(c_last)
-            x = torch.cat(outputs, dim=-1)
+            x = torch.cat(outputs, dim=-1) if len(outputs) > 1 else outputs[0]
         y = x if padded is None else x.masked_fill(padded, 0.0)
-        return y, torch.stack(h_n), torch.stack(c_n)
+        # Under autocast torch.nn.LSTM returns all three in the lower precision.
+        real = torch.bfloat16 if half else y.dtype
+        return y.to(real), torch.stack(h_n).to(real), torch.stack(c_n).to(real)
 
     def _check_input(self, x: object) -> None:
         letters = "N, L" if self.batch_first else "L, N"
@@ -284,14 +315,3 @@ class LSTM(nn.LSTM):
         if outside:
             raise ShapeError(f"LSTM: lengths: expected values in [0, {L}], got {outside[0]}; x has {L} steps")
         return steps.to(device=device, dtype=torch.int64)
-
-
-def _backwards(L: int, lengths: Tensor) -> Tensor:
-    """For every row the order of time in which its valid steps run backwards and its padding stays, (L, N)."""
-    t = torch.arange(L, device=lengths.device)[:, None]
-    return torch.where(t < lengths, lengths - 1 - t, t)
-
-
-def _reversed(x: Tensor, back: Tensor | None) -> Tensor:
-    """x (L, N, E) with each row's valid steps in reverse order; applied twice it is x again."""
-    return x.flip(0) if back is None else x.gather(0, back[:, :, None].expand_as(x))
