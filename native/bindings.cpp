@@ -1,12 +1,11 @@
-// The only file that knows Python: arrays in and out without copies, the lock released where the work is longer than that
-// takes. What does not fit is not described here but handed to a Python function that finds the right sentence.
+// The only file that knows Python: arrays in and out without copies, the lock released where the work is longer than
+// that takes. What does not fit is not described here but handed to a Python function that finds the right sentence.
 #define NPY_NO_DEPRECATED_API NPY_2_0_API_VERSION
 #include <Python.h>
-#include <numpy/arrayobject.h>
-
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
+#include <numpy/arrayobject.h>
 
 #if defined(__GLIBC__)
 #include <malloc.h>
@@ -22,6 +21,7 @@
 #include "model.h"
 #include "network.h"
 #include "sha256.h"
+#include "train.h"
 
 namespace nb = nanobind;
 
@@ -48,7 +48,8 @@ struct PyModel {
             double total = 0;
             for (std::size_t n : architecture.stacks[k].second) {
                 const carrousel::Layer& l = architecture.layers[n];
-                const double size = static_cast<double>(l.hidden_size ? 4 * l.hidden_size * l.num_layers : l.output_size);
+                const double size =
+                    static_cast<double>(l.hidden_size ? 4 * l.hidden_size * l.num_layers : l.output_size);
                 total += size * static_cast<double>(l.input_size + l.hidden_size);
             }
             products.push_back(total);
@@ -83,7 +84,8 @@ PyObject* slow_step = nullptr;
 class Busy {
 public:
     explicit Busy(PySession& session) : session_(session) {
-        if (session.busy) throw carrousel::Error("session: expected one call at a time, got another from a second thread");
+        if (session.busy)
+            throw carrousel::Error("session: expected one call at a time, got another from a second thread");
         session.busy = true;
     }
     ~Busy() { session_.busy = false; }
@@ -140,18 +142,17 @@ nb::object step(nb::handle self, nb::handle x, nb::handle out, nb::handle stack)
             } else {
                 result = nb::borrow(out);
                 PyArrayObject* array = reinterpret_cast<PyArrayObject*>(out.ptr());
-                written = is_plain(out.ptr(), NPY_FLOAT32, 2) && PyArray_ISWRITEABLE(array) && PyArray_DIM(array, 0) == batch &&
-                          PyArray_DIM(array, 1) == static_cast<npy_intp>(w.out) &&
-                          !overlap(PyArray_DATA(array), static_cast<std::size_t>(PyArray_NBYTES(array)), PyArray_DATA(in),
-                                   static_cast<std::size_t>(PyArray_NBYTES(in))) &&
+                written = is_plain(out.ptr(), NPY_FLOAT32, 2) && PyArray_ISWRITEABLE(array) &&
+                          PyArray_DIM(array, 0) == batch && PyArray_DIM(array, 1) == static_cast<npy_intp>(w.out) &&
+                          !overlap(PyArray_DATA(array), static_cast<std::size_t>(PyArray_NBYTES(array)),
+                                   PyArray_DATA(in), static_cast<std::size_t>(PyArray_NBYTES(in))) &&
                           !in_state(s, PyArray_DATA(array), static_cast<std::size_t>(PyArray_NBYTES(array)));
             }
             if (written) {
                 const Busy busy(s);
                 float* y = static_cast<float*>(PyArray_DATA(reinterpret_cast<PyArrayObject*>(result.ptr())));
-                work(m.products[static_cast<std::size_t>(index)] * static_cast<double>(batch), [&] {
-                    s.session->step(static_cast<std::size_t>(index), PyArray_DATA(in), w.in, y, w.out);
-                });
+                work(m.products[static_cast<std::size_t>(index)] * static_cast<double>(batch),
+                     [&] { s.session->step(static_cast<std::size_t>(index), PyArray_DATA(in), w.in, y, w.out); });
                 return result;
             }
         }
@@ -170,8 +171,8 @@ void step_checked(nb::handle self, std::size_t stack, nb::handle x, nb::handle o
     });
 }
 
-void run_checked(nb::handle self, std::size_t stack, nb::handle x, std::size_t steps, nb::handle lengths, nb::handle out,
-                 nb::handle traces) {
+void run_checked(nb::handle self, std::size_t stack, nb::handle x, std::size_t steps, nb::handle lengths,
+                 nb::handle out, nb::handle traces) {
     PySession& s = *nb::inst_ptr<PySession>(self);
     std::vector<carrousel::TraceTarget> targets;
     if (!traces.is_none()) {
@@ -179,7 +180,8 @@ void run_checked(nb::handle self, std::size_t stack, nb::handle x, std::size_t s
         for (auto [key, value] : nb::cast<nb::dict>(traces)) {
             float* parts[6];
             for (std::size_t k = 0; k < 6; ++k)
-                parts[k] = static_cast<float*>(PyArray_DATA(reinterpret_cast<PyArrayObject*>(nb::object(value[k]).ptr())));
+                parts[k] =
+                    static_cast<float*>(PyArray_DATA(reinterpret_cast<PyArrayObject*>(nb::object(value[k]).ptr())));
             targets.at(nb::cast<std::size_t>(key)) = {parts[0], parts[1], parts[2], parts[3], parts[4], parts[5]};
         }
     }
@@ -234,14 +236,15 @@ std::shared_ptr<PyModel> make_model(const std::string& architecture, nb::dict we
             throw carrousel::Error(nb::cast<std::string>(key) + ": expected a contiguous float32 array");
         carrousel::Tensor tensor;
         tensor.data = static_cast<const float*>(PyArray_DATA(array));
-        for (int k = 0; k < PyArray_NDIM(array); ++k) tensor.shape.push_back(static_cast<std::size_t>(PyArray_DIM(array, k)));
+        for (int k = 0; k < PyArray_NDIM(array); ++k)
+            tensor.shape.push_back(static_cast<std::size_t>(PyArray_DIM(array, k)));
         tensors.emplace(nb::cast<std::string>(key), std::move(tensor));
     }
     const carrousel::Dtype kind = dtype == "bfloat16" ? carrousel::Dtype::bfloat16
                                   : dtype == "int8"   ? carrousel::Dtype::int8
                                                       : carrousel::Dtype::float32;
-    return std::make_shared<PyModel>(std::make_shared<const Model>(
-        carrousel::parse_architecture(architecture, "architecture"), tensors, kind, isa));
+    return std::make_shared<PyModel>(
+        std::make_shared<const Model>(carrousel::parse_architecture(architecture, "architecture"), tensors, kind, isa));
 }
 
 // The recurrence for training; pointers by the names of Scan's members, of arrays that the caller keeps.
@@ -259,15 +262,26 @@ carrousel::Scan<Real> make_scan(nb::tuple sizes, nb::dict pointers, nb::tuple ke
     s.cell = static_cast<const std::int64_t*>(find("cell"));
     s.lengths = static_cast<const std::int64_t*>(find("lengths"));
     const std::pair<const char*, const Real**> inputs[] = {
-        {"h_0", &s.h_0},         {"c_0", &s.c_0},       {"w_hh", &s.w_hh},     {"w_hr", &s.w_hr},
-        {"peephole", &s.peephole}, {"gain_hh", &s.gain_hh}, {"b_hh", &s.b_hh},   {"gain_c", &s.gain_c},
-        {"bias_c", &s.bias_c},   {"mask_h", &s.mask_h}, {"mask_g", &s.mask_g}, {"keep_h", &s.draw_h},
-        {"keep_c", &s.draw_c},   {"d_y", &s.d_y},       {"d_h_n", &s.d_h_n},   {"d_c_n", &s.d_c_n}};
-    const std::pair<const char*, Real**> outputs[] = {
-        {"z", &s.z},         {"y", &s.y},         {"c", &s.c},         {"h_n", &s.h_n},     {"c_n", &s.c_n},
-        {"r_hat", &s.r_hat}, {"r_scale", &s.r_scale}, {"u_hat", &s.u_hat}, {"u_scale", &s.u_scale}, {"m", &s.m},
-        {"d_z", &s.d_z},     {"d_h_0", &s.d_h_0}, {"d_c_0", &s.d_c_0}, {"d_r", &s.d_r},     {"d_u", &s.d_u},
-        {"d_p", &s.d_p}};
+        {"h_0", &s.h_0},           {"c_0", &s.c_0},         {"w_hh", &s.w_hh},     {"w_hr", &s.w_hr},
+        {"peephole", &s.peephole}, {"gain_hh", &s.gain_hh}, {"b_hh", &s.b_hh},     {"gain_c", &s.gain_c},
+        {"bias_c", &s.bias_c},     {"mask_h", &s.mask_h},   {"mask_g", &s.mask_g}, {"keep_h", &s.draw_h},
+        {"keep_c", &s.draw_c},     {"d_y", &s.d_y},         {"d_h_n", &s.d_h_n},   {"d_c_n", &s.d_c_n}};
+    const std::pair<const char*, Real**> outputs[] = {{"z", &s.z},
+                                                      {"y", &s.y},
+                                                      {"c", &s.c},
+                                                      {"h_n", &s.h_n},
+                                                      {"c_n", &s.c_n},
+                                                      {"r_hat", &s.r_hat},
+                                                      {"r_scale", &s.r_scale},
+                                                      {"u_hat", &s.u_hat},
+                                                      {"u_scale", &s.u_scale},
+                                                      {"m", &s.m},
+                                                      {"d_z", &s.d_z},
+                                                      {"d_h_0", &s.d_h_0},
+                                                      {"d_c_0", &s.d_c_0},
+                                                      {"d_r", &s.d_r},
+                                                      {"d_u", &s.d_u},
+                                                      {"d_p", &s.d_p}};
     for (const auto& [name, member] : inputs) *member = static_cast<const Real*>(find(name));
     for (const auto& [name, member] : outputs) *member = static_cast<Real*>(find(name));
     return s;
@@ -276,7 +290,7 @@ carrousel::Scan<Real> make_scan(nb::tuple sizes, nb::dict pointers, nb::tuple ke
 template <bool Backward>
 void train(const std::string& isa, const std::string& real, nb::tuple sizes, nb::dict pointers, nb::tuple keep,
            bool reverse, std::size_t threads) {
-    const carrousel::Trainers& trainers = carrousel::choose_isa(isa).kernels->trainers;
+    const carrousel::Trainers& trainers = carrousel::trainers(carrousel::choose_isa(isa));
     const auto run = [&](const auto& trainer, const auto& scan) {
         nb::gil_scoped_release release;
         if constexpr (Backward)
@@ -291,9 +305,9 @@ void train(const std::string& isa, const std::string& real, nb::tuple sizes, nb:
 }
 
 // form: "nt", "nn" or "tn"; pointers of contiguous arrays, bias 0: none. See train.h.
-void multiply(const std::string& isa, const std::string& real, const std::string& form, std::uintptr_t a, std::uintptr_t b,
-              std::uintptr_t bias, std::uintptr_t c, nb::tuple sizes, std::size_t threads) {
-    const carrousel::Trainers& trainers = carrousel::choose_isa(isa).kernels->trainers;
+void multiply(const std::string& isa, const std::string& real, const std::string& form, std::uintptr_t a,
+              std::uintptr_t b, std::uintptr_t bias, std::uintptr_t c, nb::tuple sizes, std::size_t threads) {
+    const carrousel::Trainers& trainers = carrousel::trainers(carrousel::choose_isa(isa));
     const carrousel::Form kind = form == "nt"   ? carrousel::Form::nt
                                  : form == "nn" ? carrousel::Form::nn
                                                 : carrousel::Form::tn;
@@ -320,7 +334,8 @@ bool load_numpy() {
 NB_MODULE(_native, module) {
     if (!load_numpy()) throw nb::python_error();
     nb::set_leak_warnings(false);
-    nb::exception<carrousel::Error>(module, "Error", nb::module_::import_("carrousel.errors").attr("SettingError").ptr());
+    nb::exception<carrousel::Error>(module, "Error",
+                                    nb::module_::import_("carrousel.errors").attr("SettingError").ptr());
 
     nb::class_<PyModel>(module, "Model")
         .def_prop_ro("isa", [](const PyModel& m) { return std::string(m.model->isa()); })
@@ -329,19 +344,21 @@ NB_MODULE(_native, module) {
 
     nb::class_<PySession>(module, "Session", nb::dynamic_attr())  // context: of slow_step
         .def_prop_ro("batch", [](const PySession& s) { return s.session->batch(); })
-        .def("step", &step, nb::arg("x").none(), nb::arg("out") = nb::none(), nb::kw_only(), nb::arg("stack") = nb::none())
+        .def("step", &step, nb::arg("x").none(), nb::arg("out") = nb::none(), nb::kw_only(),
+             nb::arg("stack") = nb::none())
         .def("step_checked", &step_checked)
         .def("run_checked", &run_checked, nb::arg("stack"), nb::arg("x"), nb::arg("steps"), nb::arg("lengths").none(),
              nb::arg("out"), nb::arg("traces").none())
         .def("state", &state)
-        .def("reset",
-             [](PySession& s, nb::handle rows) {
-                 const Busy busy(s);
-                 if (rows.is_none()) return s.session->reset(nullptr, 0);
-                 const std::vector<std::size_t> list = indices(rows);
-                 s.session->reset(list.data(), list.size());
-             },
-             nb::arg("rows").none())
+        .def(
+            "reset",
+            [](PySession& s, nb::handle rows) {
+                const Busy busy(s);
+                if (rows.is_none()) return s.session->reset(nullptr, 0);
+                const std::vector<std::size_t> list = indices(rows);
+                s.session->reset(list.data(), list.size());
+            },
+            nb::arg("rows").none())
         .def("fork",
              [](PySession& s, nb::handle rows) {
                  const Busy busy(s);
@@ -349,11 +366,10 @@ NB_MODULE(_native, module) {
                  return new PySession(s.owner, s.session->fork(list.data(), list.size()));
              })
         // A session of its own, since arrays may still look at the memory of this one.
-        .def("resized",
-             [](PySession& s, std::size_t batch) {
-                 const Busy busy(s);
-                 return new PySession(s.owner, s.session->resized(batch));
-             });
+        .def("resized", [](PySession& s, std::size_t batch) {
+            const Busy busy(s);
+            return new PySession(s.owner, s.session->resized(batch));
+        });
     module.def("session", [](std::shared_ptr<PyModel> model, std::size_t batch, std::size_t threads) {
         auto session = std::make_unique<Session>(model->model, batch, threads);
         return new PySession(std::move(model), std::move(session));

@@ -144,7 +144,8 @@ using Tile = void (*)(const Matrix&, const Block&, std::size_t, const Source&, c
 template <Storage S, int R>
 Tile narrow_tile(std::size_t c) {
     switch (c) {
-        case 1: return S == Storage::bfloat16 ? nullptr : &tile<S == Storage::bfloat16 ? Storage::float32 : S, R, 1>;
+        case 1:
+            return S == Storage::bfloat16 ? nullptr : &tile < S == Storage::bfloat16 ? Storage::float32 : S, R, 1 > ;
         case 2: return &tile<S, R, 2>;
         case 3: return S == Storage::float32 ? &tile<Storage::float32, R, 3> : nullptr;
         default: return &tile<S, R, 4>;
@@ -178,13 +179,14 @@ Tile tile_of(Storage storage, std::size_t rows, std::size_t c) {
     }
 }
 
-// All tiles of a matrix for some rows: finish(row, vector, z) gets `width` vectors at a time, in the order of the blocks.
-// vector is the group's first, of outputs or of hidden units.
+// All tiles of a matrix for some rows: finish(row, vector, z) gets `width` vectors at a time, in the order of the
+// blocks. vector is the group's first, of outputs or of hidden units.
 template <class Finish>
 INLINE void tiles(const Matrix& m, std::size_t rows, const Source& x, const Source& h, const float* const* init,
                   bool backwards, const Finish& finish) {
     alignas(64) float z[ROWS * 8 * V];
-    const std::size_t parts = (rows + ROWS - 1) / ROWS, least = parts ? rows / parts : 0, more = parts ? rows % parts : 0;
+    const std::size_t parts = (rows + ROWS - 1) / ROWS, least = parts ? rows / parts : 0,
+                      more = parts ? rows % parts : 0;
     for (std::size_t n = 0; n < m.count; ++n) {
         const Block& b = m.blocks[backwards ? m.count - 1 - n : n];
         const std::size_t groups_at_once = rows == 1 ? b.groups : 1, c = groups_at_once * b.width;
@@ -417,7 +419,8 @@ std::size_t step_scratch(const Cell& cell, std::size_t rows) {
     const std::size_t padded = vectors_of(cell.size) * V;
     const Matrix& first = cell.norm ? cell.input : cell.all;
     const Matrix& second = cell.norm ? cell.hidden : cell.all;
-    std::size_t floats = source_floats(first, first.k1, rows) + source_floats(second, cell.norm ? second.k1 : second.k2, rows);
+    std::size_t floats =
+        source_floats(first, first.k1, rows) + source_floats(second, cell.norm ? second.k1 : second.k2, rows);
     if (cell.norm || cell.projection.outputs) floats += rows * padded + pointer_floats(rows);
     if (cell.projection.outputs) floats += dense_scratch(cell.projection, rows);
     if (cell.norm) floats += 2 * (rows * drive_size(cell) + pointer_floats(rows)) + padded;
@@ -475,7 +478,9 @@ void step(const CellStep& s, const Cell& cell) {
                   });
         else
             tiles(own, rows, x, h, s.drive, s.backwards,
-                  [&](std::size_t row, std::size_t vector, std::size_t, const float* z) { finish_any(unit(row, vector), z); });
+                  [&](std::size_t row, std::size_t vector, std::size_t, const float* z) {
+                      finish_any(unit(row, vector), z);
+                  });
     } else {
         const std::size_t wide = drive_size(cell), groups = vectors_of(cell.size), width = width_of(cell.hidden);
         float** input = reinterpret_cast<float**>(scratch);
@@ -515,7 +520,8 @@ void step(const CellStep& s, const Cell& cell) {
 
 void scale(const float* x, const float* weight, const float* bias, float* y, std::size_t n) {
     for (std::size_t k = 0; k < n; k += V)
-        store_part(y + k, fma(load_part(weight + k, n - k), load_part(x + k, n - k), load_part(bias + k, n - k)), n - k);
+        store_part(y + k, fma(load_part(weight + k, n - k), load_part(x + k, n - k), load_part(bias + k, n - k)),
+                   n - k);
 }
 
 void activations(const float* x, float* s, float* t, std::size_t n) {
@@ -558,22 +564,13 @@ float multiply(std::size_t rounds) {
 }  // namespace
 
 #define JOIN(a, b) a##b
-#define NAMED(isa) JOIN(kernels_, isa)
-extern const Kernels NAMED(CARROUSEL_ISA);
-const Kernels NAMED(CARROUSEL_ISA) = {V,
-                                      ROWS,
-                                      dense,
-                                      dense_scratch,
-                                      drive,
-                                      drive_size,
-                                      drive_scratch,
-                                      step,
-                                      step_scratch,
-                                      scale,
-                                      activations,
-                                      read,
-                                      multiply,
-                                      CHAINS * 8 * V * 2,
-                                      {TRAINER<float>, TRAINER<double>}};
+#define NAMED(table, isa) JOIN(table, isa)
+extern const Kernels NAMED(kernels_, CARROUSEL_ISA);
+const Kernels NAMED(kernels_, CARROUSEL_ISA) = {V,           ROWS,          dense,    dense_scratch,     drive,
+                                                drive_size,  drive_scratch, step,     step_scratch,      scale,
+                                                activations, read,          multiply, CHAINS * 8 * V * 2};
+// A table of its own: a program that only infers refers to nothing of it, and the linker leaves training out.
+extern const Trainers NAMED(trainers_, CARROUSEL_ISA);
+const Trainers NAMED(trainers_, CARROUSEL_ISA) = {TRAINER<float>, TRAINER<double>};
 
 }  // namespace carrousel

@@ -5,8 +5,6 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "train.h"
-
 namespace carrousel {
 
 enum class Storage { float32, bfloat16, int8 };
@@ -37,15 +35,15 @@ enum class Gate : int { none, relu, tanh, silu, sigmoid };
 
 // One layer and direction of an LSTM. Arrays of vectors are padded to whole ones.
 struct Cell {
-    Matrix all;                         // without layer normalisation: both products in one stream
-    Matrix input, hidden;               // with it: each alone, biases 0
-    Matrix projection;                  // outputs 0: none
-    const float* peephole;              // [vectors][i, f, o][V], or null
+    Matrix all;             // without layer normalisation: both products in one stream
+    Matrix input, hidden;   // with it: each alone, biases 0
+    Matrix projection;      // outputs 0: none
+    const float* peephole;  // [vectors][i, f, o][V], or null
     const float *gain_input, *gain_hidden, *bias_input, *bias_hidden;  // [vectors][gates][V], or null
     const float *gain_cell, *bias_cell;                                // [vectors][V]
-    std::size_t size, out;              // H, P
+    std::size_t size, out;                                             // H, P
     bool coupled, norm;
-    float keep_h, keep_c;               // zoneout's expectations
+    float keep_h, keep_c;  // zoneout's expectations
 };
 
 // Where one row's gates go: H (h: P) values each.
@@ -71,7 +69,8 @@ struct Kernels {
     int lanes, rows;  // floats in a vector; rows that a full tile spans
 
     // y = a(W x + b) for some rows; y may not overlap x. scratch: dense_scratch(matrix, rows) floats.
-    void (*dense)(const Matrix& matrix, Gate gate, std::size_t rows, const float* const* x, float* const* y, float* scratch);
+    void (*dense)(const Matrix& matrix, Gate gate, std::size_t rows, const float* const* x, float* const* y,
+                  float* scratch);
     std::size_t (*dense_scratch)(const Matrix& matrix, std::size_t rows);
     // What the inputs add to the gates: drive_size(cell) floats a row, in the order of the blocks.
     void (*drive)(const Cell& cell, std::size_t rows, const float* const* x, float* const* drive, float* scratch);
@@ -88,8 +87,6 @@ struct Kernels {
     float (*read)(const float* x, std::size_t n);
     float (*multiply)(std::size_t rounds);
     std::size_t multiply_flops;
-
-    Trainers trainers;
 };
 
 }  // namespace carrousel

@@ -5,13 +5,35 @@
 #include <memory>
 #include <mutex>
 #include <numeric>
+#include <string>
 #include <vector>
 
 #include "buffer.h"
 #include "crew.h"
 #include "denormal.h"
+#include "isa.h"
 
 namespace carrousel {
+
+#if defined(__x86_64__)
+extern const Trainers trainers_avx2, trainers_avx512, trainers_avx512vnni;
+#elif defined(__aarch64__)
+extern const Trainers trainers_neon;
+#endif
+extern const Trainers trainers_portable;
+
+const Trainers& trainers(const Isa& isa) {
+    const std::string name = isa.name;
+#if defined(__x86_64__)
+    if (name == "avx2") return trainers_avx2;
+    if (name == "avx512") return trainers_avx512;
+    if (name == "avx512vnni") return trainers_avx512vnni;
+#elif defined(__aarch64__)
+    if (name == "neon") return trainers_neon;
+#endif
+    return trainers_portable;
+}
+
 namespace {
 
 // Multiplications of one step from which on a second thread is worth its waking.
@@ -31,7 +53,8 @@ struct Weights {
         if (s.w_hr != nullptr) hr = packed(trainer, s.w_hr, transposed ? s.H : s.P, transposed ? s.P : s.H, transposed);
     }
 
-    static Buffer packed(const Trainer<Real>& trainer, const Real* w, std::size_t outputs, std::size_t k, bool transposed) {
+    static Buffer packed(const Trainer<Real>& trainer, const Real* w, std::size_t outputs, std::size_t k,
+                         bool transposed) {
         Buffer buffer(product(trainer.packed_size(outputs, k), sizeof(Real)));
         trainer.pack(w, outputs, k, transposed, reinterpret_cast<Real*>(buffer.data()));
         return buffer;
@@ -63,21 +86,23 @@ void scan(const Trainer<Real>& trainer, const Scan<Real>& s, std::size_t threads
     std::vector<std::size_t> order(s.N);
     std::iota(order.begin(), order.end(), std::size_t{0});
     if (s.lengths != nullptr)
-        std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return s.lengths[a] > s.lengths[b]; });
+        std::stable_sort(order.begin(), order.end(),
+                         [&](std::size_t a, std::size_t b) { return s.lengths[a] > s.lengths[b]; });
     std::vector<std::vector<std::size_t>> dealt(shares);
     std::vector<Buffer> scratch(shares);
     for (std::size_t k = 0; k < s.N; ++k) {
         const std::size_t share = s.lengths == nullptr ? k * shares / s.N : k % shares;
         dealt[share].push_back(order[k]);
     }
-    for (std::size_t k = 0; k < shares; ++k) scratch[k] = Buffer(product(trainer.scratch(s, dealt[k].size()), sizeof(Real)));
+    for (std::size_t k = 0; k < shares; ++k)
+        scratch[k] = Buffer(product(trainer.scratch(s, dealt[k].size()), sizeof(Real)));
     share_out(shares, [&](std::size_t share) {
         run(ScanRows{dealt[share].data(), dealt[share].size()}, weights.reals(weights.hh), weights.reals(weights.hr),
             reinterpret_cast<Real*>(scratch[share].data()));
     });
 }
 
-constexpr std::size_t ROWS_AT_ONCE = 96;    // of a product: they stay in the second-level cache while all weights pass
+constexpr std::size_t ROWS_AT_ONCE = 96;     // of a product: they stay in the second-level cache while all weights pass
 constexpr std::size_t INPUTS_AT_ONCE = 512;  // of a sum over cells, of which there may be millions
 
 // Rows first ... first + count of y = init + W x.
@@ -118,7 +143,8 @@ template <class Real>
 void multiply(const Trainer<Real>& trainer, Form form, const Real* a, const Real* b, const Real* bias, Real* c,
               std::size_t rows, std::size_t columns, std::size_t k, std::size_t threads) {
     const double work = static_cast<double>(rows) * static_cast<double>(columns) * static_cast<double>(k);
-    const std::size_t shares = work < 100 * WORTHWHILE ? 1 : std::clamp<std::size_t>(threads, 1, std::max<std::size_t>(rows, 1));
+    const std::size_t shares =
+        work < 100 * WORTHWHILE ? 1 : std::clamp<std::size_t>(threads, 1, std::max<std::size_t>(rows, 1));
     const auto reals = [](const Buffer& buffer) { return reinterpret_cast<Real*>(buffer.data()); };
     const auto rows_of = [&](std::size_t share, std::size_t& first) {
         first = rows * share / shares;
@@ -150,7 +176,8 @@ void multiply(const Trainer<Real>& trainer, Form form, const Real* a, const Real
         });
     }
     for (std::size_t row = 0; row < rows; ++row)
-        for (std::size_t column = 0; column < columns; ++column) c[row * columns + column] += reals(result)[column * rows + row];
+        for (std::size_t column = 0; column < columns; ++column)
+            c[row * columns + column] += reals(result)[column * rows + row];
 }
 
 template void multiply(const Trainer<float>&, Form, const float*, const float*, const float*, float*, std::size_t,

@@ -62,6 +62,10 @@ struct Trainers {
     Trainer<double> twice;
 };
 
+// What an instruction set trains with.
+struct Isa;
+const Trainers& trainers(const Isa& isa);
+
 // c (rows, columns) as a product of matrices, all in C order; the same bits on any number of threads.
 enum class Form {
     nt,  // a (rows, k) · b (columns, k)ᵀ + bias (columns)

@@ -541,8 +541,8 @@ void run_backward(const Scan<Real>& scan, const ScanRows& rows, const Real* w_hh
 }
 
 template <class Real>
-constexpr Trainer<Real> TRAINER = {packed_size<Real>, pack<Real>, products<Real>, transpose<Real>, scan_scratch<Real>, run_forward<Real>,
-                                   run_backward<Real>};
+constexpr Trainer<Real> TRAINER = {packed_size<Real>,  pack<Real>,        products<Real>,    transpose<Real>,
+                                   scan_scratch<Real>, run_forward<Real>, run_backward<Real>};
 
 }  // namespace
 }  // namespace carrousel
