@@ -83,7 +83,9 @@ def test_run_agrees_with_the_reference_in_outputs_and_final_state(variant, shape
     x = random_array(4, 9, H_IN)
     lengths = np.array([3, 9, 0, 5]) if ragged else None
 
-    parameters = {name.partition(".")[2]: array.astype(np.float64) for name, array in random_weights(engine.architecture).items()}
+    parameters = {
+        name.partition(".")[2]: array.astype(np.float64) for name, array in random_weights(engine.architecture).items()
+    }
     expected = reference.lstm(
         parameters, x.astype(np.float64).transpose(1, 0, 2), lengths=lengths, zoneout=spec.zoneout
     )
@@ -153,7 +155,9 @@ def test_a_trained_layer_runs_in_the_engine_from_its_own_configuration_and_state
 def test_linear_is_an_affine_map_and_its_activation(activation, function, bias):
     engine = build(Linear(name="head", input_size=4, output_size=3, bias=bias, activation=activation))
     x = random_array(2, 5, 4)
-    y = x.astype(np.float64) @ random_weights(engine.architecture)["head.weight"].T + (random_weights(engine.architecture)["head.bias"] if bias else 0)
+    y = x.astype(np.float64) @ random_weights(engine.architecture)["head.weight"].T + (
+        random_weights(engine.architecture)["head.bias"] if bias else 0
+    )
     np.testing.assert_allclose(engine.session(2).run(x), function(y), rtol=0, atol=CLOSE)
     np.testing.assert_allclose(engine.session(2).step(x[:, 0]), function(y[:, 0]), rtol=0, atol=CLOSE)
 
@@ -300,7 +304,9 @@ def test_resize_keeps_the_first_rows_and_adds_fresh_ones():
 def test_trace_shows_every_gate_of_every_step(variant):
     engine = build(LSTM(name="lstm", input_size=H_IN, hidden_size=H, **variant))
     x, lengths = random_array(3, 5, H_IN), [2, 5, 3]
-    parameters = {name.partition(".")[2]: array.astype(np.float64) for name, array in random_weights(engine.architecture).items()}
+    parameters = {
+        name.partition(".")[2]: array.astype(np.float64) for name, array in random_weights(engine.architecture).items()
+    }
     expected = reference.lstm(parameters, x.astype(np.float64).transpose(1, 0, 2), lengths=lengths).layers[0]
     session = engine.session(3)
     with session.trace() as trace:

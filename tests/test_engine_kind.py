@@ -46,7 +46,9 @@ def speller() -> Engine:
 
 def without_table(engine: Engine) -> Engine:
     """The same network on vectors, which the other tests hold to the reference."""
-    weights = {name: array for name, array in random_weights(engine.architecture).items() if not name.startswith("table.")}
+    weights = {
+        name: array for name, array in random_weights(engine.architecture).items() if not name.startswith("table.")
+    }
     return Engine(Architecture(engine.architecture.layers[1:]), weights)
 
 
@@ -87,7 +89,9 @@ def test_an_embedding_alone_is_a_stack():
     engine = build(Embedding(name="table", num_embeddings=V, embedding_dim=E))
     ids = np.array([[0, 6], [3, 3], [1, 0]])
     np.testing.assert_array_equal(engine.session(3).run(ids), random_weights(engine.architecture)["table.weight"][ids])
-    np.testing.assert_array_equal(engine.session(3).step(ids[:, 1]), random_weights(engine.architecture)["table.weight"][[6, 3, 0]])
+    np.testing.assert_array_equal(
+        engine.session(3).step(ids[:, 1]), random_weights(engine.architecture)["table.weight"][[6, 3, 0]]
+    )
 
 
 def test_ids_beyond_a_length_are_never_read():
@@ -151,7 +155,9 @@ def test_ids_that_do_not_fit_are_refused_with_one_sentence_before_anything_is_co
 def test_a_reverse_layer_is_the_second_direction_of_a_bidirectional_one(peephole, ragged):
     engine = build(LSTM(name="l", input_size=E, hidden_size=H, reverse=True, peephole=peephole, trainable_state=True))
     x, lengths = floats(3, 6, E), [2, 6, 3] if ragged else None
-    own = {name.partition(".")[2]: array.astype(np.float64) for name, array in random_weights(engine.architecture).items()}
+    own = {
+        name.partition(".")[2]: array.astype(np.float64) for name, array in random_weights(engine.architecture).items()
+    }
     both = {}
     for name, array in own.items():
         if name in ("h_0", "c_0"):
@@ -216,7 +222,9 @@ def test_every_kind_of_layer_comes_back_from_an_artifact(tmp_path: Path):
         LSTM(name="lstm", input_size=E, hidden_size=H, reverse=True),
         Linear(name="head", input_size=H, output_size=2, activation="sigmoid"),
     )
-    model = artifact.Artifact(task="forecast", architecture=engine.architecture, weights=random_weights(engine.architecture), settings={})
+    model = artifact.Artifact(
+        task="forecast", architecture=engine.architecture, weights=random_weights(engine.architecture), settings={}
+    )
     artifact.save(tmp_path / "model", model)
     again = Engine.load(tmp_path / "model")
     assert again.architecture == engine.architecture
