@@ -1,5 +1,9 @@
-"""How good a forecast is: one file per family, NumPy only."""
+"""How good a forecast or a detection is: one file per family, NumPy only.
 
+``nab`` and ``vus`` are imported by themselves: their words (``best``, ``score``, ``volume``) say little without them.
+"""
+
+from carrousel.metrics.event import EventCounts, alarm_delay, event_counts, false_alarm_rate
 from carrousel.metrics.interval import band, coverage, interval_score, width
 from carrousel.metrics.point import (
     mae,
@@ -26,12 +30,16 @@ from carrousel.metrics.quantile import (
 from carrousel.metrics.table import ScoreTable, common, per_horizon, per_series, score_table
 
 __all__ = [
+    "EventCounts",
     "ScoreTable",
+    "alarm_delay",
     "band",
     "calibration",
     "common",
     "coverage",
     "crps",
+    "event_counts",
+    "false_alarm_rate",
     "interval_score",
     "mae",
     "mase",
