@@ -167,3 +167,23 @@ def train_backward(
         d_h[rows] += d_recurrent * v["mask_h"][rows] if "mask_h" in v else d_recurrent
         d_c[rows] = d_before
     v["d_h_0"][:], v["d_c_0"][:] = d_h, d_c
+
+
+def matmul(
+    isa: str, real: str, form: str, a: int, b: int, bias: int, c: int, sizes: tuple[int, int, int], threads: int
+) -> None:
+    rows, columns, k = sizes
+    number = {"float32": ctypes.c_float, "float64": ctypes.c_double}[real]
+
+    def view(pointer: int, *shape: int) -> Array:
+        memory = (number * int(np.prod(shape))).from_address(pointer)
+        return np.frombuffer(memory, dtype=number).reshape(shape)
+
+    out = view(c, rows, columns)
+    if form == "nt":
+        out[:] = view(a, rows, k) @ view(b, columns, k).T + (view(bias, columns) if bias else 0)
+    elif form == "nn":
+        out[:] = view(a, rows, k) @ view(b, k, columns)
+    else:
+        assert form == "tn"
+        out += view(a, k, rows).T @ view(b, k, columns)

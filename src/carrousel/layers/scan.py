@@ -98,6 +98,11 @@ class Call(NamedTuple):
         return L, N, self.weight_ih.shape[0] // H, H, P
 
     @property
+    def weights(self) -> dict[str, Tensor]:
+        """The parameters that there are."""
+        return {name: weight for name in Weights._fields if (weight := getattr(self, name)) is not None}
+
+    @property
     def cells(self) -> int:
         """M, how many cells are valid."""
         return self.x.shape[0] * self.x.shape[1] if self.place is None else self.place.shape[0]
@@ -216,12 +221,12 @@ def missing(x: Tensor, weight: Tensor) -> str:
 def _native(name: str, call: Call, tensors: dict[str, Tensor | None]) -> None:
     """Call a kernel with the addresses of tensors, after their shapes have been checked."""
     L, N, G, H, P = call.sizes
-    M, real = call.cells, call.c_0.dtype
-    widths = {
+    M = call.cells
+    by_cell = {
         "z": G * H, "c": H, "r_hat": G * H, "r_scale": 1, "u_hat": H, "u_scale": 1, "m": H,
         "d_z": G * H, "d_r": G * H, "d_u": H, "d_p": P,
     }  # fmt: skip
-    shapes: dict[str, tuple[int, ...]] = {name: (M, width) for name, width in widths.items()} | {
+    shapes: dict[str, tuple[int, ...]] = {name: (M, width) for name, width in by_cell.items()} | {
         "h_0": (N, P), "c_0": (N, H), "h_n": (N, P), "c_n": (N, H), "y": (L, N, P),
         "d_h_0": (N, P), "d_c_0": (N, H), "d_h_n": (N, P), "d_c_n": (N, H), "d_y": (L, N, P),
         "w_hh": (G * H, P), "w_hr": (P, H), "peephole": ((G - 1) * H,), "gain_hh": (G * H,), "b_hh": (G * H,),
@@ -230,21 +235,35 @@ def _native(name: str, call: Call, tensors: dict[str, Tensor | None]) -> None:
     }  # fmt: skip
     present = {name: tensor.contiguous() for name, tensor in tensors.items() if tensor is not None}
     for what, tensor in present.items():
-        dtype = torch.int64 if what in ("cell", "lengths") else real
-        if tuple(tensor.shape) != shapes[what] or tensor.dtype != dtype or tensor.device.type != "cpu":
-            raise ShapeError(
-                f"LSTM: {what}: expected {dtype} {shapes[what]}, got {tensor.dtype} {tuple(tensor.shape)} on "
-                f"{tensor.device}; x has shape {tuple(call.x.shape)}"
-            )
+        _check_one(call, what, tensor, shapes[what], torch.int64 if what in ("cell", "lengths") else call.c_0.dtype)
     getattr(kernels, name)(
         kernels.choose_isa(os.environ.get("CARROUSEL_ISA", "")),
-        str(real).removeprefix("torch."),
+        str(call.c_0.dtype).removeprefix("torch."),
         call.sizes,
         {name: tensor.data_ptr() for name, tensor in present.items()},
         (call.zone_h, call.zone_c),
         call.reverse,
         torch.get_num_threads(),
     )
+
+
+def _check(call: Call) -> None:
+    """What the kernels of the recurrence do not see."""
+    _, _, G, H, _ = call.sizes
+    E = call.x.shape[2]
+    for what, given in (("bias_ih", call.bias_ih), ("bias_hh", call.bias_hh), ("gain_ih", call.gain_ih)):
+        if given is not None:
+            _check_one(call, what, given, (G * H,), call.c_0.dtype)
+    _check_one(call, "weight_ih", call.weight_ih, (G * H, E), call.c_0.dtype)
+    _check_one(call, "x", call.x, tuple(call.x.shape), torch.bfloat16 if call.half else call.c_0.dtype)
+
+
+def _check_one(call: Call, what: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    if tuple(tensor.shape) != shape or tensor.dtype != dtype or tensor.device.type != "cpu":
+        raise ShapeError(
+            f"LSTM: {what}: expected {dtype} {shape}, got {tensor.dtype} {tuple(tensor.shape)} on {tensor.device}; "
+            f"x has shape {tuple(call.x.shape)} and c_0 {tuple(call.c_0.shape)}"
+        )
 
 
 def _arguments(call: Call) -> dict[str, Tensor | None]:
@@ -291,9 +310,44 @@ def _low(value: Tensor, call: Call) -> Tensor:
     return value.to(torch.bfloat16) if call.half else value
 
 
-def _product(a: Tensor, b: Tensor, call: Call) -> Tensor:
-    """a b, in bfloat16 where that is wanted."""
-    return torch.mm(_low(a, call), _low(b, call)).to(call.c_0.dtype)
+def _matmul(form: str, a: Tensor, b: Tensor, bias: Tensor | None, out: Tensor) -> None:
+    """Fill out with a bᵀ + bias ("nt") or a b ("nn"), or add aᵀ b to it ("tn"), to the same bits on any threads."""
+    rows, columns = out.shape
+    a, b = a.contiguous(), b.contiguous()
+    kernels.matmul(
+        kernels.choose_isa(os.environ.get("CARROUSEL_ISA", "")),
+        str(out.dtype).removeprefix("torch."),
+        form,
+        a.data_ptr(),
+        b.data_ptr(),
+        0 if bias is None else bias.data_ptr(),
+        out.data_ptr(),
+        (rows, columns, a.shape[0 if form == "tn" else 1]),
+        torch.get_num_threads(),
+    )
+
+
+def _project(x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor, call: Call) -> None:
+    """out = x Wᵀ + bias"""
+    if not call.half:
+        return _matmul("nt", x, weight, bias, out)
+    out.copy_(torch.mm(x, _low(weight, call).t()))
+    if bias is not None:
+        out.add_(bias)
+
+
+def _add_gradient(out: Tensor, d: Tensor, x: Tensor, call: Call) -> None:
+    """out += dᵀ x, the gradient of W where d is that of W x."""
+    if not call.half:
+        return _matmul("tn", d, x, None, out)
+    out.add_(torch.mm(_low(d, call).t(), _low(x, call)))
+
+
+def _propagate(d: Tensor, weight: Tensor, call: Call, out: Tensor) -> None:
+    """out = d W"""
+    if not call.half:
+        return _matmul("nn", d, weight, None, out)
+    torch.mm(_low(d, call), _low(weight, call), out=out)
 
 
 def _run(call: Call, y: Tensor, kept: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -301,26 +355,23 @@ def _run(call: Call, y: Tensor, kept: dict[str, Tensor]) -> tuple[Tensor, Tensor
     if call.cells == 0:
         y.zero_()
         return call.h_0.clone(), call.c_0.clone()
+    _check(call)
     z, seen = kept["z"], _seen(call)
     first = kept["a"] if call.normed else z
     biases = [b for b in (call.bias_ih, call.bias_hh) if b is not None and not call.normed]
-    if call.half:
-        first.copy_(torch.mm(seen, _low(call.weight_ih, call).t()))
-        for bias in biases:
-            first.add_(bias)
-    elif biases:
-        torch.addmm(torch.stack(biases).sum(0), seen, call.weight_ih.t(), out=first)
-    else:
-        torch.mm(seen, call.weight_ih.t(), out=first)
+    _project(seen, call.weight_ih, torch.stack(biases).sum(0) if biases else None, first, call)
     if call.normed:
         torch.ops.aten.native_layer_norm.out(
             first, first.shape[1:], call.gain_ih, call.bias_ih, EPSILON, out0=z, out1=kept["a_mean"],
             out2=kept["a_scale"],
         )  # fmt: skip
     h_n, c_n = torch.empty_like(call.h_0), torch.empty_like(call.c_0)
-    outputs = {name: tensor for name, tensor in kept.items() if name not in ("a", "a_mean", "a_scale")}
-    _native("train_forward", call, _arguments(call) | outputs | {"y": y, "h_n": h_n, "c_n": c_n})
+    _native("train_forward", call, _arguments(call) | _for_kernels(kept) | {"y": y, "h_n": h_n, "c_n": c_n})
     return h_n, c_n
+
+
+def _for_kernels(kept: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in kept.items() if not name.startswith("a")}
 
 
 def _before(values: Tensor, initial: Tensor, call: Call) -> list[tuple[slice, Tensor]]:
@@ -362,53 +413,60 @@ def _peephole_gradient(call: Call, kept: dict[str, Tensor], d_z: Tensor) -> Tens
 
 
 def _run_back(
-    call: Call, y: Tensor, kept: dict[str, Tensor], d_y: Tensor, d_h_n: Tensor, d_c_n: Tensor, d_x: Tensor | None
-) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    """∂h_0, ∂c_0 and, by their names in ``Call``, those of the parameters; fills the valid cells of d_x (L, N, E)."""
+    call: Call,
+    y: Tensor,
+    kept: dict[str, Tensor],
+    d_y: Tensor,
+    d_h_n: Tensor,
+    d_c_n: Tensor,
+    d_x: Tensor | None,
+    d: dict[str, Tensor],
+) -> tuple[Tensor, Tensor]:
+    """∂h_0 and ∂c_0; fills the valid cells of d_x (L, N, E), adds to d, the gradients by the names in ``Weights``."""
     _, _, G, H, P = call.sizes
     M, new = call.cells, call.c_0.new_empty
     if M == 0:
-        return d_h_n, d_c_n, {}
+        return d_h_n, d_c_n
     d_h_0, d_c_0, d_z = torch.empty_like(d_h_n), torch.empty_like(d_c_n), new(M, G * H)
-    extra = {"d_r": new(M, G * H), "d_u": new(M, H)} if call.normed else {}
-    if call.weight_hr is not None:
-        extra["d_p"] = new(M, P)
-    _native(
-        "train_backward", call,
-        _arguments(call)
-        | {name: tensor for name, tensor in kept.items() if name not in ("a", "a_mean", "a_scale")}
-        | {"y": y, "d_y": d_y, "d_h_n": d_h_n, "d_c_n": d_c_n, "d_h_0": d_h_0, "d_c_0": d_c_0, "d_z": d_z}
-        | extra,
-    )  # fmt: skip
-
-    d_a, d_r, d = d_z, extra.get("d_r", d_z), {}
-    if call.bias_ih is not None or call.bias_hh is not None:
-        d["bias_ih"] = d["bias_hh"] = d_z.sum(0)
+    outputs = {"d_z": d_z, "d_h_0": d_h_0, "d_c_0": d_c_0}
     if call.normed:
-        d_a, d["gain_ih"], _ = torch.ops.aten.native_layer_norm_backward(
-            d_z, kept["a"], [G * H], kept["a_mean"], kept["a_scale"], call.gain_ih, call.bias_ih, [True, True, False]
-        )
-        d["gain_hh"] = (d_z * kept["r_hat"]).sum(0)
-        d["gain_c"], d["bias_c"] = (extra["d_u"] * kept["u_hat"]).sum(0), extra["d_u"].sum(0)
+        outputs |= {"d_r": new(M, G * H), "d_u": new(M, H)}
     if call.weight_hr is not None:
-        d["weight_hr"] = _product(extra["d_p"].t(), kept["m"], call)
+        outputs["d_p"] = new(M, P)
+    given = {"y": y, "d_y": d_y, "d_h_n": d_h_n, "d_c_n": d_c_n}
+    _native("train_backward", call, _arguments(call) | _for_kernels(kept) | given | outputs)
+
+    d_a, d_r = d_z, outputs.get("d_r", d_z)
+    if call.bias_ih is not None:
+        d["bias_ih"] += d_z.sum(0)
+    if call.normed:
+        a_hat = (kept["a"] - kept["a_mean"]) * kept["a_scale"]
+        d["gain_ih"] += (d_z * a_hat).sum(0)
+        d["gain_hh"] += (d_z * kept["r_hat"]).sum(0)
+        d["gain_c"] += (outputs["d_u"] * kept["u_hat"]).sum(0)
+        if call.bias_c is not None:
+            d["bias_c"] += outputs["d_u"].sum(0)
+        d_a = torch.ops.aten.native_layer_norm_backward(
+            d_z, kept["a"], [G * H], kept["a_mean"], kept["a_scale"], call.gain_ih, call.bias_ih, [True, False, False]
+        )[0]
+    if call.weight_hr is not None:
+        _add_gradient(d["weight_hr"], outputs["d_p"], kept["m"], call)
     if call.weight_ch is not None:
-        d["weight_ch"] = _peephole_gradient(call, kept, d_z)
-    d_a, d_r_low = _low(d_a, call), _low(d_r, call)
-    d["weight_ih"] = _product(d_a.t(), _seen(call), call)
-    d["weight_hh"] = torch.zeros_like(call.weight_hh)
+        d["weight_ch"] += _peephole_gradient(call, kept, d_z)
+    d_a, d_r = _low(d_a, call), _low(d_r, call)
+    _add_gradient(d["weight_ih"], d_a, _seen(call), call)
     for cells, h in _before(_packed(y, call), call.h_0, call):
         if call.mask_h is not None:
             h = h * _rows_of(call.mask_h, cells, call)
         if len(h):
-            d["weight_hh"] += _product(d_r_low[cells].t(), h, call)
+            _add_gradient(d["weight_hh"], d_r[cells], h, call)
     if d_x is not None:
-        flat, weight = d_x.view(-1, d_x.shape[-1]), _low(call.weight_ih, call)
-        if call.place is None:
-            torch.mm(d_a, weight, out=flat)
-        else:
-            flat.index_copy_(0, call.place, torch.mm(d_a, weight))
-    return d_h_0, d_c_0, d
+        flat = d_x.view(-1, d_x.shape[-1])
+        d_seen = flat if call.place is None else flat.new_empty(M, flat.shape[1])
+        _propagate(d_a, call.weight_ih, call, d_seen)
+        if call.place is not None:
+            flat.index_copy_(0, call.place, d_seen)
+    return d_h_0, d_c_0
 
 
 def _rows_of(values: Tensor, cells: slice, call: Call) -> Tensor:
@@ -456,7 +514,7 @@ def _backward(
     d_y: Tensor | None, d_h_n: Tensor | None, d_c_n: Tensor | None, y: Tensor, reserve: Tensor, wants_x: bool,
     *arguments: Any,
 ) -> list[Tensor]:  # fmt: skip
-    """Gradients by what ``_differentiated`` names, in that order."""
+    """Gradients by what ``_differentiated`` names: x, h_0, c_0, and every parameter that there is."""
     call = Call(*arguments)
     _, N, _, H, P = call.sizes
     with torch.autocast("cpu", enabled=False):
@@ -466,28 +524,26 @@ def _backward(
         d_x = None
         if wants_x:  # padding has none
             d_x = (call.x.new_empty if call.place is None else call.x.new_zeros)(call.x.shape)
+        d = {
+            name: torch.zeros_like(weight, memory_format=torch.contiguous_format)
+            for name, weight in call.weights.items()
+        }
         if not call.segment:
-            d_h, d_c, d = _run_back(call, y, _parts(reserve, call.kept()), d_y, d_h, d_c, d_x)
+            d_h, d_c = _run_back(call, y, _parts(reserve, call.kept()), d_y, d_h, d_c, d_x, d)
         else:
-            d: dict[str, Tensor] = {}
             states = reserve.view(-1, N * (P + H))
             for (begin, end), state in zip(reversed(call.segments()), states.flip(0), strict=True):
-                h, c = state[: N * P].view(N, P), state[N * P :].view(N, H)
-                part = call.part(begin, end, h, c)
+                part = call.part(begin, end, state[: N * P].view(N, P), state[N * P :].view(N, H))
                 kept = _parts(y.new_empty(_reserve(part)), part.kept())
                 again = torch.empty_like(y[begin:end])
                 _run(part, again, kept)
                 into = None if d_x is None else d_x[begin:end]
-                d_h, d_c, of_part = _run_back(part, again, kept, d_y[begin:end], d_h, d_c, into)
-                for name, value in of_part.items():
-                    d[name] = d[name].add_(value) if name in d else value.clone()
-    inputs = call._asdict()
-    found = d | ({} if d_x is None else {"x": d_x})
-    # What an operator returns shares no memory with another output or with an input.
-    found |= {"h_0": d_h, "c_0": d_c} if call.cells else {"h_0": d_h.clone(), "c_0": d_c.clone()}
+                d_h, d_c = _run_back(part, again, kept, d_y[begin:end], d_h, d_c, into, d)
     if "bias_hh" in d:
-        found["bias_hh"] = d["bias_ih"].clone()
-    return [found[name] if name in found else torch.zeros_like(inputs[name]) for name in _differentiated(call, wants_x)]
+        d["bias_hh"].copy_(d["bias_ih"])
+    if call.cells == 0:  # an operator's outputs share no memory with its inputs
+        d_h, d_c = d_h.clone(), d_c.clone()
+    return [*([] if d_x is None else [d_x]), d_h, d_c, *d.values()]
 
 
 def _backward_shapes(
@@ -505,7 +561,7 @@ DIFFERENTIABLE = ("x", "h_0", "c_0", *Weights._fields)
 
 
 def _differentiated(call: Call, wants_x: bool) -> list[str]:
-    """What the backward returns gradients by: every parameter that there is."""
+    """What the backward returns gradients by, in its order."""
     return [name for name in DIFFERENTIABLE if getattr(call, name) is not None and (wants_x or name != "x")]
 
 
