@@ -51,14 +51,18 @@ def draw(variant: Variant, training: bool, x: Tensor, weight_hh: Tensor, hidden_
     if not training:
         return Masks(keep_h=z_h or None, keep_c=z_c or None)
 
+    def marked(p: float, *shape: int) -> Tensor:
+        # Tensor.bernoulli_ takes five times as long on a CPU, and a mask of every step is part of every step.
+        return weight_hh.new_empty(shape).uniform_().lt_(p)
+
     def kept(p: float, *shape: int) -> Tensor | None:
-        return weight_hh.new_empty(shape).bernoulli_(1.0 - p).div_(1.0 - p) if p else None
+        return marked(1.0 - p, *shape).div_(1.0 - p) if p else None
 
     return Masks(
         x=kept(p_x, N, E),
         h=kept(p_h, N, P),
         g=kept(variant.recurrent_dropout, L, N, hidden_size),
-        keep_h=weight_hh.new_empty(L, N, P).bernoulli_(z_h) if z_h else None,
-        keep_c=weight_hh.new_empty(L, N, hidden_size).bernoulli_(z_c) if z_c else None,
+        keep_h=marked(z_h, L, N, P) if z_h else None,
+        keep_c=marked(z_c, L, N, hidden_size) if z_c else None,
         w=kept(variant.weight_drop, *weight_hh.shape),
     )

@@ -182,7 +182,10 @@ def scan(
         masks.h, masks.g, keeps[0][0], keeps[1][0], keeps[0][1], keeps[1][1], reverse, half,
         SEGMENT if recompute else 0,
     )  # fmt: skip
-    y, h_n, c_n, _ = torch.ops.carrousel.lstm(*call)
+    # The operator has a derivative of its own, by a slower way.
+    direct = torch.compiler.is_compiling() or not torch.is_grad_enabled()
+    run = torch.ops.carrousel.lstm if direct else _Scan.apply
+    y, h_n, c_n, _ = run(*call)  # pyright: ignore[reportGeneralTypeIssues]
     return y, h_n, c_n
 
 
@@ -574,7 +577,8 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
     ctx.save_for_backward(y, reserve, *tensors)
 
 
-def _differentiate(ctx: Any, d_y: Tensor | None, d_h_n: Tensor | None, d_c_n: Tensor | None, _: None) -> Any:
+def _differentiate(ctx: Any, *slopes: Tensor | None) -> Any:
+    d_y, d_h_n, d_c_n, _ = slopes
     y, reserve, *tensors = ctx.saved_tensors
     remaining = iter(tensors)
     call = Call(*(next(remaining) if other is None else other[0] for other in ctx.others))
@@ -589,6 +593,17 @@ def _not_twice(*_: object) -> None:
         "LSTM: expected one differentiation, got a second one (create_graph=True), which native kernels do not have; "
         'run the forward under carrousel.layers.backend("torch")'
     )
+
+
+class _Scan(torch.autograd.Function):
+    """The operator and its derivative as ``register_autograd`` has them, without what that does at every call."""
+
+    @staticmethod
+    def forward(*arguments: Any) -> Any:
+        return torch.ops.carrousel.lstm(*arguments)
+
+    setup_context = staticmethod(_keep)
+    backward = staticmethod(_differentiate)
 
 
 register_fake(NAMES[0], _forward_shapes)
