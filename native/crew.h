@@ -1,9 +1,14 @@
 // Threads that wait for one caller: all work on a task at once, and the caller with them.
+//
+// A process that was forked has none of its parent's threads; there the caller does the whole task alone.
 #pragma once
+
+#include <unistd.h>
 
 #include <atomic>
 #include <cstddef>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace carrousel {
@@ -27,6 +32,10 @@ public:
     // task(0) here and task(1 ...) on the others; returns when all are done. The task may not throw.
     template <class Task>
     void run(const Task& task) {
+        if (forked()) {
+            for (std::size_t worker = 0; worker <= threads_.size(); ++worker) task(worker);
+            return;
+        }
         context_ = &task;
         call_ = [](const void* context, std::size_t worker) { (*static_cast<const Task*>(context))(worker); };
         left_.store(threads_.size(), std::memory_order_relaxed);
@@ -57,7 +66,13 @@ private:
         }
     }
 
+    bool forked() const { return getpid() != process_; }
+
     void dismiss() {
+        if (forked()) {  // nothing to join, and no thread may be forgotten while it can be joined: leave them be
+            new std::vector<std::thread>(std::move(threads_));
+            return;
+        }
         stop_.store(true, std::memory_order_release);
         round_.fetch_add(1, std::memory_order_release);
         round_.notify_all();
@@ -68,6 +83,7 @@ private:
     void (*call_)(const void*, std::size_t) = nullptr;
     std::atomic<std::size_t> round_{0}, left_{0};
     std::atomic<bool> stop_{false};
+    const pid_t process_ = getpid();
     std::vector<std::thread> threads_;
 };
 
