@@ -21,9 +21,9 @@ from carrousel.layers import LSTM, LSTMState, backend, reference
 from layers.agreement import FLOAT64, arrays, assert_agrees, assert_same_bits
 from layers.conftest import emulate
 
-# float32 rounds by 6e-8; sums of some ten products in each of 5 steps, 4 of them one layer on another, and a layer
-# normalisation's 1/scale between them. Gradients have twice the way.
-SINGLE = 1e-4
+# float32 rounds by 6e-8; sums of some ten products in each of 6 steps, two layers on one another, and the way back. A
+# layer normalisation may multiply what has been rounded by 1/√ε = 316.
+SINGLE, SINGLE_NORMED = 1e-4, 2e-3
 
 L, N, E, H = 6, 5, 3, 8
 LENGTHS = [6, 2, 0, 3, 6]
@@ -87,7 +87,7 @@ def test_float32_is_as_near_to_the_reference_as_its_rounding(name: str, lengths:
     expected = [trace.output, trace.h_n, trace.c_n, slopes.x, slopes.h_0, slopes.c_0]
     expected += [slopes.parameters[key] for key, _ in layer.named_parameters()]
     for one, other in zip(got, expected, strict=True):
-        assert_agrees(one, other, SINGLE)
+        assert_agrees(one, other, SINGLE_NORMED if name == "layer_norm" else SINGLE)
 
 
 @every_variant
@@ -105,7 +105,8 @@ def test_native_is_torch_with_the_same_masks(options: dict[str, Any], lengths: l
 @compiled_only
 @every_variant
 def test_kernels_compute_what_their_contract_says(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    for dtype, tolerance in ((torch.float64, FLOAT64), (torch.float32, SINGLE)):
+    single = SINGLE_NORMED if "layer_norm" in options else SINGLE
+    for dtype, tolerance in ((torch.float64, FLOAT64), (torch.float32, single)):
         layer, x = make(options, dtype), torch.randn(L, N, E, dtype=dtype)
         for lengths in (None, LENGTHS):
             with backend("native"):
@@ -371,10 +372,11 @@ def test_a_train_step_compiles_without_a_graph_break(name: str) -> None:
     results: list[list[torch.Tensor]] = []
     for function in (step, compiled):
         torch.manual_seed(2)
-        loss = function(x)
+        with backend("native"):
+            loss = function(x)
         results.append([loss, *torch.autograd.grad(loss, [*layer.parameters(), *head.parameters()])])
     for got, expected in zip(results[1], results[0], strict=True):
-        assert_agrees(got, expected, SINGLE)
+        assert_agrees(got, expected, SINGLE_NORMED if name == "layer_norm" else SINGLE)
     torch.compiler.reset()
 
 

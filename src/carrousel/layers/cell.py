@@ -24,14 +24,14 @@ class Weights(NamedTuple):
 
     weight_ih: Tensor
     weight_hh: Tensor
-    bias_ih: Tensor | None
-    bias_hh: Tensor | None
-    weight_hr: Tensor | None
-    weight_ch: Tensor | None
-    gain_ih: Tensor | None
-    gain_hh: Tensor | None
-    gain_c: Tensor | None
-    bias_c: Tensor | None
+    bias_ih: Tensor | None = None
+    bias_hh: Tensor | None = None
+    weight_hr: Tensor | None = None
+    weight_ch: Tensor | None = None
+    gain_ih: Tensor | None = None
+    gain_hh: Tensor | None = None
+    gain_c: Tensor | None = None
+    bias_c: Tensor | None = None
 
 
 def _uncoupled(rows: Tensor) -> Tensor:

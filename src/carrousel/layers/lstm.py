@@ -25,12 +25,12 @@ class LSTM(nn.RNNBase):
 
     i, f, g, o = split(W_ih x + b_ih + W_hh h + b_hh);  c' = σ(f)·c + σ(i)·tanh(g);  h' = σ(o)·tanh(c')
 
-    Without options, checkpoints load both ways with ``strict=True``. On the CPU in float32 native kernels run every
-    variant, forward and backward, and lengths cost what their steps cost; :class:`carrousel.layers.backend` chooses.
-    Elsewhere torch does: its fused kernel the plain layer, ``coupled``, ``weight_drop`` and the input mask of
-    ``variational_dropout``, with ``lengths`` too; the other variants step by step. In ``eval()`` no mask is drawn, and
-    zoneout uses its expectation. The masks of one training forward are drawn in that call: chunks of a sequence given
-    one after the other get masks of their own.
+    Without options, checkpoints load both ways with ``strict=True``. torch's fused kernel runs the plain layer,
+    ``coupled``, ``weight_drop`` and the input mask of ``variational_dropout``. On the CPU in float32 native kernels run
+    the other variants, projections, and whatever has ``lengths``, which cost what their steps cost; elsewhere torch
+    does that, step by step where it must. :class:`carrousel.layers.backend` chooses. In ``eval()`` no mask is drawn,
+    and zoneout uses its expectation. The masks of one training forward are drawn in that call: chunks of a sequence
+    given one after the other get masks of their own.
 
     Parameters
     ----------
@@ -107,6 +107,7 @@ class LSTM(nn.RNNBase):
             for layer in range(num_layers)
         ]
         self._add_parameters()
+        self.kinds = [kind for kind in Weights._fields if hasattr(self, kind + "_l0")]
         self.reset_parameters()
 
     def _add_parameters(self) -> None:
@@ -187,7 +188,7 @@ class LSTM(nn.RNNBase):
             width = len(self.suffixes[0]) * (self.proj_size or self.hidden_size)
             return x.new_zeros(*x.shape[:-1], width), LSTMState(*state)
         h, c = (s[:, None] if unbatched else s for s in state)
-        native = self._is_native(x)
+        native = self._is_native(x, steps)
         if not native and steps is None and self.variant.is_plain(self.training):
             y, h_n, c_n = self._run_plain(x_LNE, h, c)
         else:
@@ -206,14 +207,18 @@ class LSTM(nn.RNNBase):
         zeros = self.weight_ih_l0.new_zeros
         return LSTMState(zeros(runs, *batch, self.proj_size or H), zeros(runs, *batch, H))
 
-    def _is_native(self, x: Tensor) -> bool:
-        wanted, real = preference().name, self.weight_ih_l0.dtype
+    def _is_native(self, x: Tensor, lengths: Tensor | None) -> bool:
+        wanted = preference().name
         if wanted == "torch":
             return False
         why = missing(x, self.weight_ih_l0)
-        if why and wanted == "native":
-            raise SettingError(f'LSTM: backend("native"): {why}; or choose backend("auto")')
-        return not why and (wanted == "native" or real == torch.float32)
+        if wanted == "native":
+            if why:
+                raise SettingError(f'LSTM: backend("native"): {why}; or choose backend("auto")')
+            return True
+        # For everything else torch has a kernel of its own, which is as fast.
+        faster = lengths is not None or self.proj_size > 0 or self.variant.needs_steps(self.training)
+        return not why and faster and self.weight_ih_l0.dtype == torch.float32
 
     def _run_plain(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The whole stack as torch.nn.LSTM runs it."""
@@ -241,8 +246,7 @@ class LSTM(nn.RNNBase):
                 x = x.masked_fill(padded, 0.0)  # padding may hold NaN, and 0 · NaN is NaN in the backward
             outputs: list[Tensor] = []
             for suffix in layer:
-                parts: dict[str, Any] = {name: getattr(self, name + suffix, None) for name in Weights._fields}
-                w = Weights(**parts)
+                w = Weights(**{name: getattr(self, name + suffix) for name in self.kinds})
                 masks = draw(self.variant, self.training, x, w.weight_hh, self.hidden_size)
                 seen = x if masks.x is None else x * masks.x
                 if masks.w is not None:
@@ -262,7 +266,8 @@ class LSTM(nn.RNNBase):
         y = x if padded is None else x.masked_fill(padded, 0.0)
         # Under autocast torch.nn.LSTM returns all three in the lower precision.
         real = torch.bfloat16 if half else y.dtype
-        return y.to(real), torch.stack(h_n).to(real), torch.stack(c_n).to(real)
+        h, c = (part[0][None] if len(part) == 1 else torch.stack(part) for part in (h_n, c_n))
+        return y.to(real), h.to(real), c.to(real)
 
     def _check_input(self, x: object) -> None:
         letters = "N, L" if self.batch_first else "L, N"

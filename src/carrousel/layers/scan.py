@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, get_type_hints
 
 import torch
@@ -182,10 +183,12 @@ def scan(
         masks.h, masks.g, keeps[0][0], keeps[1][0], keeps[0][1], keeps[1][1], reverse, half,
         SEGMENT if recompute else 0,
     )  # fmt: skip
-    # The operator has a derivative of its own, by a slower way.
-    direct = torch.compiler.is_compiling() or not torch.is_grad_enabled()
-    run = torch.ops.carrousel.lstm if direct else _Scan.apply
-    y, h_n, c_n, _ = run(*call)  # pyright: ignore[reportGeneralTypeIssues]
+    # The operator's way through the dispatcher takes longer than a short sequence; what is being compiled and what only
+    # looks like a tensor need it.
+    if torch.compiler.is_compiling() or type(call.x) not in (Tensor, torch.nn.Parameter):
+        y, h_n, c_n, _ = torch.ops.carrousel.lstm(*call)
+    else:
+        y, h_n, c_n, _ = (_Scan.apply if torch.is_grad_enabled() else _forward)(*call)  # pyright: ignore
     return y, h_n, c_n
 
 
@@ -262,7 +265,7 @@ def _check(call: Call) -> None:
 
 
 def _check_one(call: Call, what: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    if tuple(tensor.shape) != shape or tensor.dtype != dtype or tensor.device.type != "cpu":
+    if tensor.shape != shape or tensor.dtype != dtype or tensor.device.type != "cpu":
         raise ShapeError(
             f"LSTM: {what}: expected {dtype} {shape}, got {tensor.dtype} {tuple(tensor.shape)} on {tensor.device}; "
             f"x has shape {tuple(call.x.shape)} and c_0 {tuple(call.c_0.shape)}"
@@ -307,6 +310,10 @@ def _packed(values: Tensor, call: Call) -> Tensor:
 def _seen(call: Call) -> Tensor:
     """The valid cells of x in the dtype in which it is multiplied."""
     return _packed(call.x, call)
+
+
+def _no_autocast() -> AbstractContextManager[Any]:
+    return torch.autocast("cpu", enabled=False) if torch.is_autocast_enabled("cpu") else nullcontext()
 
 
 def _low(value: Tensor, call: Call) -> Tensor:
@@ -480,13 +487,12 @@ def _rows_of(values: Tensor, cells: slice, call: Call) -> Tensor:
     return values.repeat(len(range(*cells.indices(call.cells))) // N, 1)
 
 
-@custom_op(NAMES[0], mutates_args=(), schema=f"({_ARGUMENTS}) -> (Tensor, Tensor, Tensor, Tensor)")
 def _forward(*arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """y, h_n, c_n and the reserve: what is kept, or with ``segment`` the state before each segment."""
     call = Call(*arguments)
     L, N, _, _, P = call.sizes
     y, new = call.c_0.new_empty(L, N, P), call.c_0.new_empty
-    with torch.autocast("cpu", enabled=False):
+    with _no_autocast():
         if not call.segment:
             reserve = new(_reserve(call))
             return y, *_run(call, y, _parts(reserve, call.kept())), reserve
@@ -507,12 +513,6 @@ def _forward_shapes(*arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return new(L, N, P), new(N, P), new(N, H), new(reserve)
 
 
-@custom_op(
-    NAMES[1],
-    mutates_args=(),
-    schema=f"(Tensor? d_y, Tensor? d_h_n, Tensor? d_c_n, Tensor y, Tensor reserve, bool wants_x, {_ARGUMENTS})"
-    " -> Tensor[]",
-)
 def _backward(
     d_y: Tensor | None, d_h_n: Tensor | None, d_c_n: Tensor | None, y: Tensor, reserve: Tensor, wants_x: bool,
     *arguments: Any,
@@ -520,7 +520,7 @@ def _backward(
     """Gradients by what ``_differentiated`` names: x, h_0, c_0, and every parameter that there is."""
     call = Call(*arguments)
     _, N, _, H, P = call.sizes
-    with torch.autocast("cpu", enabled=False):
+    with _no_autocast():
         d_y = torch.zeros_like(y) if d_y is None else d_y.contiguous()
         d_h = torch.zeros_like(call.h_0) if d_h_n is None else d_h_n
         d_c = torch.zeros_like(call.c_0) if d_c_n is None else d_c_n
@@ -583,7 +583,9 @@ def _differentiate(ctx: Any, *slopes: Tensor | None) -> Any:
     remaining = iter(tensors)
     call = Call(*(next(remaining) if other is None else other[0] for other in ctx.others))
     wants_x = ctx.needs_input_grad[0]
-    values = torch.ops.carrousel.lstm_backward(d_y, d_h_n, d_c_n, y, reserve, wants_x, *call)
+    plain = type(y) is Tensor and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    run = _backward if plain else torch.ops.carrousel.lstm_backward
+    values = run(d_y, d_h_n, d_c_n, y, reserve, wants_x, *call)
     found = dict(zip(_differentiated(call, wants_x), values, strict=True))
     return tuple(found.get(name) for name in Call._fields)
 
@@ -600,12 +602,18 @@ class _Scan(torch.autograd.Function):
 
     @staticmethod
     def forward(*arguments: Any) -> Any:
-        return torch.ops.carrousel.lstm(*arguments)
+        return _forward(*arguments)
 
     setup_context = staticmethod(_keep)
     backward = staticmethod(_differentiate)
 
 
+custom_op(NAMES[0], _forward, mutates_args=(), schema=f"({_ARGUMENTS}) -> (Tensor, Tensor, Tensor, Tensor)")
+custom_op(
+    NAMES[1], _backward, mutates_args=(),
+    schema=f"(Tensor? d_y, Tensor? d_h_n, Tensor? d_c_n, Tensor y, Tensor reserve, bool wants_x, {_ARGUMENTS})"
+    " -> Tensor[]",
+)  # fmt: skip
 register_fake(NAMES[0], _forward_shapes)
 register_fake(NAMES[1], _backward_shapes)
 register_autograd(NAMES[0], _differentiate, setup_context=_keep)
