@@ -29,6 +29,9 @@ def command(
     ] = None,
     dtype: Annotated[str, typer.Option(metavar="NAMES", help="Precisions.")] = "float32,bfloat16,int8",
     threads: Annotated[int, typer.Option(metavar="N", min=1, help="Threads that every engine may use.")] = 1,
+    training: Annotated[
+        bool, typer.Option("--training", help="Time training steps of every variant instead, in float32 and bfloat16.")
+    ] = False,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer cases, for a shorter time each.")] = False,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="FILE", help="Also write the results, as .md or .json.")
@@ -50,6 +53,11 @@ def command(
     for name in dtypes:
         if name not in DTYPES:
             raise SettingError(f"--dtype: unknown name {name!r}; {nearest(name, DTYPES)}")
+    if training:
+        precisions = [name for name in dtypes if name != "int8"]
+        given = None if sizes is None else _whole(sizes)
+        _train(given, precisions, threads, quick, output)
+        return
     chosen = (64, 256) if quick and sizes is None else SIZES if sizes is None else _whole(sizes)
     words: Any = _names(what)
     cases = plan(words, chosen, quick=quick)
@@ -65,6 +73,29 @@ def command(
         line = shlex.join(["carrousel", *sys.argv[1:]])
         data = json.dumps({**report.to_data(), "command": line}, indent=2)
         output.write_text(page(report, line) if output.suffix == ".md" else data + "\n", encoding="utf-8")
+        remark(f"wrote {output}")
+
+
+def _train(
+    sizes: Sequence[int] | None, precisions: Sequence[Any], threads: int, quick: bool, output: Path | None
+) -> None:
+    """What --training does."""
+    from carrousel.bench.training import LEGEND, SIZES, TITLE, page, plan, remarks, run, tables
+
+    cases = plan(sizes=sizes or SIZES[: 1 if quick else None], precisions=precisions, threads=[threads])
+    with _progress(len(cases)) as progress:
+        results = run(cases, seconds=0.3 if quick else 1.5, progress=progress)
+    print(TITLE)
+    for title, (header, rows) in tables(results).items():
+        print(f"\n{title[0].upper()}{title[1:]}")
+        print_rows(header, rows)
+    print()
+    for sentence in (LEGEND, *remarks(results)):
+        print(sentence)
+    if output is not None:
+        line = shlex.join(["carrousel", *sys.argv[1:]])
+        data = json.dumps({"results": [result.to_data() for result in results], "command": line}, indent=2)
+        output.write_text(page(results, line) if output.suffix == ".md" else data + "\n", encoding="utf-8")
         remark(f"wrote {output}")
 
 
