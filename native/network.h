@@ -18,6 +18,8 @@ struct PackedCell {
     Cell cell{};
     Packed all, input, hidden, projection;
     Buffer peephole, gain_input, gain_hidden, bias_input, bias_hidden, gain_cell, bias_cell;
+
+    std::size_t bytes() const { return all.memory.bytes() + input.memory.bytes() + hidden.memory.bytes(); }
 };
 
 struct PackedLayer {

@@ -14,6 +14,7 @@ namespace {
 constexpr std::size_t GROUP = 48;  // rows that pass through all layers together; a multiple of a tile's rows
 constexpr std::size_t BLOCK_FLOATS = 32 * 1024;  // of the widest layer that a block of steps holds at once: 128 KiB
 
+constexpr std::size_t SECOND_LEVEL = 1 << 20;        // bytes of the cache that large weights do not fit into
 constexpr std::size_t SHARED_PRODUCTS = 64 * 1024;  // of one gate: the meeting after a step costs about a microsecond
 
 // What one LSTM layer remembers of all streams: row d of stream n at (d · batch + n) · stride.
@@ -50,11 +51,13 @@ struct Plan {
     std::size_t steps = 0;  // of a block
     std::size_t cells = 0;  // rows · steps
     std::size_t width = 0;  // floats of the widest layer's output, padded
+    std::size_t in = 0;     // floats of an input, padded; 0: not copied
     std::size_t drive = 0;  // floats of drive a cell, 0: none needed
     std::size_t scratch = 0;
 
     bool fits_in(const Plan& other) const {
         return rows <= other.rows && cells <= other.cells && steps <= other.steps && width <= other.width &&
+               in * cells <= other.in * other.cells &&
                drive * cells <= other.drive * other.cells && scratch <= other.scratch;
     }
 };
@@ -65,7 +68,7 @@ using Inputs = std::vector<const float*>;
 // What one thread works with.
 struct Worker {
     Plan plan;
-    Buffer values[2], drive, scratch;
+    Buffer values[2], inputs, drive, scratch;
     Inputs in, h, step_x;
     Pointers out, c, drives, step_y;
     Inputs step_drive;
@@ -79,9 +82,11 @@ struct Worker {
         next.steps = std::max(next.steps, wanted.steps);
         next.cells = std::max(next.cells, wanted.cells);
         next.width = std::max(next.width, wanted.width);
+        next.in = std::max(next.in, wanted.in);
         next.drive = std::max(next.drive, wanted.drive);
         next.scratch = std::max(next.scratch, wanted.scratch);
         for (Buffer& buffer : values) buffer = Buffer(product(next.cells, next.width, sizeof(float)));
+        inputs = Buffer(product(next.cells, next.in, sizeof(float)));
         drive = Buffer(product(next.cells, next.drive, sizeof(float)));
         scratch = Buffer(product(next.scratch, sizeof(float)));
         in.resize(next.cells);
@@ -179,8 +184,11 @@ struct Session::Impl {
             whole |= layer.layer->bidirectional || layer.layer->reverse;
             for (const PackedCell& cell : layer.cells) drive = std::max(drive, kernels.drive_size(cell.cell));
         }
+        // Few rows leave a tile half empty, which the steps of a block fill.
         const bool driven = wanted.rows < static_cast<std::size_t>(kernels.rows) && steps > 1 && drive > 0;
         wanted.width = widest;
+        const Layer& front = *network.layers[network.architecture.stacks[stack].second.front()].layer;
+        if (steps > 1 && wanted.rows > 1 && front.kind != Kind::embedding) wanted.in = round_up(front.input_size, 16);
         wanted.drive = driven ? drive : 0;
         const std::size_t tile = static_cast<std::size_t>(kernels.rows);
         const std::size_t fitting = BLOCK_FLOATS / (wanted.rows * std::max(widest, wanted.drive));
@@ -249,6 +257,14 @@ struct Session::Impl {
             }
         }
         w.start[to - from] = cells;
+        if (!ids && rows > 1 && call.steps > 1) {  // for the same reason
+            const std::size_t in = network.layers[route.front()].layer->input_size, stride = round_up(in, 16);
+            for (std::size_t k = 0; k < cells; ++k) {
+                float* own = w.inputs.floats() + k * stride;
+                std::memcpy(own, w.in[k], in * sizeof(float));
+                w.in[k] = own;
+            }
+        }
 
         int next = 0;  // the buffer that the next layer writes to
         const auto outputs = [&](bool last, std::size_t width) {
@@ -300,6 +316,8 @@ struct Session::Impl {
         const Cell& cell = layer.cells[d].cell;
         const Memory& own = memory[index];
         const std::size_t cells = w.start[to - from];
+        // Turning round at each step finds the end of the last one still in the cache; where all fits, order is faster.
+        const bool large = layer.cells[d].bytes() > SECOND_LEVEL * 3 / 4;
         if (driven) {
             const std::size_t size = kernels.drive_size(cell);
             for (std::size_t k = 0; k < cells; ++k) w.drives[k] = w.drive.floats() + k * size;
@@ -333,7 +351,7 @@ struct Session::Impl {
                           w.scratch.floats(),
                           0,
                           shared ? workers.size() : 1,
-                          backwards != ((s - from) % 2 == 1)};
+                          large && backwards != ((s - from) % 2 == 1)};
             if (!shared) {
                 kernels.step(step, cell);
             } else {
@@ -345,7 +363,13 @@ struct Session::Impl {
                     kernels.step(part, cell);
                 });
             }
-            for (std::size_t r = 0; r < live; ++r) w.h[r] = w.step_y[r];
+            // Rows of a batch lie a whole sequence apart in y, at distances that a cache maps to few places.
+            for (std::size_t r = 0; r < live; ++r) {
+                if (rows == 1)
+                    w.h[r] = w.step_y[r];
+                else
+                    std::memcpy(own.h_at(d, call.stream(first + r), batch), w.step_y[r], cell.out * sizeof(float));
+            }
         }
         for (std::size_t r = 0; r < rows; ++r) {
             float* state = own.h_at(d, call.stream(first + r), batch);
