@@ -306,6 +306,22 @@ def test_backend_is_refused_where_it_is_impossible(monkeypatch: pytest.MonkeyPat
     assert LSTM(E, H, peephole=True)(torch.zeros(L, N, E))[0].shape == (L, N, H)
 
 
+def test_function_transforms_go_through_torch() -> None:
+    layer, x = LSTM(E, H, peephole=True), torch.randn(L, N, E)
+    parameters = {name: parameter.detach() for name, parameter in layer.named_parameters()}
+
+    def loss(parameters: dict[str, torch.Tensor], row: torch.Tensor) -> torch.Tensor:
+        return (torch.func.functional_call(layer, parameters, (row[:, None],))[0] ** 2).sum()
+
+    by_row = torch.func.vmap(torch.func.grad(loss), (None, 1))(parameters, x)
+    y, _ = layer(x)
+    slopes = torch.autograd.grad((y**2).sum(), list(layer.parameters()))
+    for got, expected in zip(by_row.values(), slopes, strict=True):
+        assert_agrees(got.sum(0), expected, SINGLE)
+    with backend("native"), pytest.raises(SettingError, match=r"torch\.func"):
+        torch.func.grad(loss)(parameters, x[:, 0])
+
+
 def test_backend_holds_from_the_call_on_or_inside_the_with_and_in_its_thread_only() -> None:
     def name() -> str:
         from carrousel.layers.preference import preference
@@ -370,13 +386,23 @@ def test_a_train_step_compiles_without_a_graph_break(name: str) -> None:
 
     compiled = torch.compile(step, fullgraph=True, backend="aot_eager")
     results: list[list[torch.Tensor]] = []
-    for function in (step, compiled):
+    for function, wanted in ((step, "native"), (compiled, "auto")):
         torch.manual_seed(2)
-        with backend("native"):
+        with backend(wanted):
             loss = function(x)
         results.append([loss, *torch.autograd.grad(loss, [*layer.parameters(), *head.parameters()])])
     for got, expected in zip(results[1], results[0], strict=True):
         assert_agrees(got, expected, SINGLE_NORMED if name == "layer_norm" else SINGLE)
+    torch.compiler.reset()
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # looked at where the broken graph goes on
+@pytest.mark.parametrize("options", [{}, {"coupled": True}], ids=["plain", "coupled"])
+def test_the_kernel_of_torch_breaks_the_graph_and_gives_its_values(options: dict[str, Any]) -> None:
+    layer, x = make(options), torch.randn(L, N, E, dtype=torch.float64)
+    compiled = torch.compile(lambda x: 2 * layer(x)[0], backend="aot_eager")
+    with backend("torch"):
+        assert_agrees(compiled(x), 2 * layer(x)[0], FLOAT64)
     torch.compiler.reset()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -32,6 +32,21 @@ class Weights(NamedTuple):
     gain_hh: Tensor | None = None
     gain_c: Tensor | None = None
     bias_c: Tensor | None = None
+
+
+def _kernel(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+    return torch._VF.lstm(*arguments)  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
+
+
+_kernel_uncompiled = torch._disable_dynamo(_kernel)  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
+
+
+def torch_lstm(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """torch's kernel: (x, (h_0, c_0), flat weights, bias, layers, dropout, training, bidirectional, batch_first).
+
+    torch.compile fails on it, and so breaks its graph here.
+    """
+    return _kernel_uncompiled(*arguments) if torch.compiler.is_compiling() else _kernel(*arguments)
 
 
 def _uncoupled(rows: Tensor) -> Tensor:
@@ -71,9 +86,7 @@ def fused(
     if w.weight_hr is not None:
         flat.append(w.weight_hr)
     state = (h[None].contiguous(), c[None].contiguous())
-    y, h_n, c_n = torch._VF.lstm(  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
-        x, state, flat, w.bias_ih is not None, 1, 0.0, torch.is_grad_enabled(), False, False
-    )
+    y, h_n, c_n = torch_lstm(x, state, flat, w.bias_ih is not None, 1, 0.0, torch.is_grad_enabled(), False, False)
     if lengths is None:
         return y, h_n[0], c_n[0]
     last = y[(lengths - 1).clamp(min=0), torch.arange(x.shape[1], device=x.device)]

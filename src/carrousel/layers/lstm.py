@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout
 
 from ..errors import SettingError, ShapeError
-from .cell import Weights, directed, fused, stepwise
+from .cell import Weights, directed, fused, stepwise, torch_lstm
 from .dropout import draw
 from .initialise import initialise
 from .preference import preference
@@ -216,15 +216,16 @@ class LSTM(nn.RNNBase):
             if why:
                 raise SettingError(f'LSTM: backend("native"): {why}; or choose backend("auto")')
             return True
-        # For everything else torch has a kernel of its own, which is as fast.
+        # For everything else torch has a kernel of its own, which is as fast but cannot be compiled.
         faster = lengths is not None or self.proj_size > 0 or self.variant.needs_steps(self.training)
+        faster = faster or torch.compiler.is_compiling()
         return not why and faster and self.weight_ih_l0.dtype == torch.float32
 
     def _run_plain(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The whole stack as torch.nn.LSTM runs it."""
         self._update_flat_weights()
         weights = [weight for weight in self._flat_weights if weight is not None]
-        return torch._VF.lstm(  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
+        return torch_lstm(
             x, (h, c), weights, self.bias, self.num_layers, self.dropout, self.training, self.bidirectional, False
         )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from typing import Any, NamedTuple, get_type_hints
 
 import torch
@@ -22,6 +23,9 @@ from .reference import EPSILON
 
 SEGMENT = 1024
 """Steps that are recomputed at once: their gates are the memory that a recomputing backward needs."""
+
+CACHED = 2**16
+"""Elements that are multiplied and summed at once."""
 
 ALIGNMENT = 16
 """Elements to which the parts of a reserve are aligned: a cache line of float32."""
@@ -204,6 +208,15 @@ kernels: Any = _find()
 """The compiled module, or None."""
 
 
+def _isa() -> str:
+    return _ask(kernels, os.environ.get("CARROUSEL_ISA", ""))
+
+
+@cache
+def _ask(kernels: Any, wanted: str) -> str:
+    return kernels.choose_isa(wanted)  # asks the processor, which under a hypervisor takes as long as a short step
+
+
 def unavailable() -> str:
     """Why there are no native kernels at all; empty where there are."""
     if os.environ.get("CARROUSEL_ISA") == "numpy":
@@ -219,6 +232,8 @@ def missing(x: Tensor, weight: Tensor) -> str:
         return f"expected a layer and x on the CPU, got {weight.device} and {x.device}"
     if weight.dtype not in (torch.float32, torch.float64):
         return f"expected float32 or float64, got {str(weight.dtype).removeprefix('torch.')}"
+    if not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None:  # pyright: ignore
+        return "expected no function transform around it, got one of torch.func"
     if torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") != torch.bfloat16:
         return f"expected autocast to bfloat16, got {torch.get_autocast_dtype('cpu')}"
     return unavailable()
@@ -243,7 +258,7 @@ def _native(name: str, call: Call, tensors: dict[str, Tensor | None]) -> None:
     for what, tensor in present.items():
         _check_one(call, what, tensor, shapes[what], torch.int64 if what in ("cell", "lengths") else call.c_0.dtype)
     getattr(kernels, name)(
-        kernels.choose_isa(os.environ.get("CARROUSEL_ISA", "")),
+        _isa(),
         str(call.c_0.dtype).removeprefix("torch."),
         call.sizes,
         {name: tensor.data_ptr() for name, tensor in present.items()},
@@ -325,7 +340,7 @@ def _matmul(form: str, a: Tensor, b: Tensor, bias: Tensor | None, out: Tensor) -
     rows, columns = out.shape
     a, b = a.contiguous(), b.contiguous()
     kernels.matmul(
-        kernels.choose_isa(os.environ.get("CARROUSEL_ISA", "")),
+        _isa(),
         str(out.dtype).removeprefix("torch."),
         form,
         a.data_ptr(),
@@ -422,6 +437,14 @@ def _peephole_gradient(call: Call, kept: dict[str, Tensor], d_z: Tensor) -> Tens
     return torch.cat([*sums, (d_o * candidate).sum(0)])  # pyright: ignore[reportArgumentType]
 
 
+def _add_sums(out: Tensor, d: Tensor, x: Tensor, mean: Tensor | None = None, scale: Tensor | None = None) -> None:
+    """out += Σ d·x over the cells, or Σ d·(x − mean)·scale; some cells at a time, which stay in the cache."""
+    for cells in range(0, len(d), step := max(1, CACHED // d.shape[1])):
+        part = slice(cells, cells + step)
+        seen = x[part] if mean is None or scale is None else (x[part] - mean[part]).mul_(scale[part])
+        out += (d[part] * seen).sum(0)
+
+
 def _run_back(
     call: Call,
     y: Tensor,
@@ -450,10 +473,9 @@ def _run_back(
     if call.bias_ih is not None:
         d["bias_ih"] += d_z.sum(0)
     if call.normed:
-        a_hat = (kept["a"] - kept["a_mean"]) * kept["a_scale"]
-        d["gain_ih"] += (d_z * a_hat).sum(0)
-        d["gain_hh"] += (d_z * kept["r_hat"]).sum(0)
-        d["gain_c"] += (outputs["d_u"] * kept["u_hat"]).sum(0)
+        _add_sums(d["gain_ih"], d_z, kept["a"], kept["a_mean"], kept["a_scale"])
+        _add_sums(d["gain_hh"], d_z, kept["r_hat"])
+        _add_sums(d["gain_c"], outputs["d_u"], kept["u_hat"])
         if call.bias_c is not None:
             d["bias_c"] += outputs["d_u"].sum(0)
         d_a = torch.ops.aten.native_layer_norm_backward(
