@@ -104,7 +104,7 @@ class References(HTMLParser):
 
 
 def test_documentation_builds_strictly_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
-    run([str(Path(sys.executable).with_name("mkdocs")), "build", "--strict", "-q", "-d", str(tmp_path)], ROOT)
+    run([str(Path(sys.executable).with_name("mkdocs")), "build", "--strict", "-d", str(tmp_path)], ROOT)
     pages = list(tmp_path.rglob("*.html"))
     assert len(pages) >= 4
     for page in pages:
