@@ -368,6 +368,19 @@ def test_step_writes_to_the_array_it_is_given_and_takes_arrays_that_are_not_cont
     np.testing.assert_allclose(out, expected, rtol=0, atol=CLOSE)
 
 
+def test_run_writes_to_the_array_it_is_given_even_to_its_input_its_state_or_one_that_is_not_contiguous():
+    engine = build(LSTM(name="lstm", input_size=H, hidden_size=H))
+    x, lengths = random_array(3, 4, H), [4, 0, 2]
+    expected = engine.session(3).run(x, lengths)
+    for out in (np.full((3, 4, H), 7, np.float32), np.zeros((4, 3, H), np.float32).transpose(1, 0, 2), x.copy()):
+        assert engine.session(3).run(out if out.shape == x.shape and (out == x).all() else x, lengths, out) is out
+        np.testing.assert_array_equal(out, expected)
+    session = build(LSTM(name="lstm", input_size=H, hidden_size=H)).session(1)
+    wanted = session.fork([0]).run(x[:1, :1])
+    session.run(x[:1, :1], None, session.state["lstm.h"].transpose(1, 0, 2))
+    np.testing.assert_array_equal(session.state["lstm.h"][0], wanted[0])
+
+
 def test_a_run_of_no_steps_gives_no_outputs_and_leaves_the_state():
     session = build(LSTM(name="lstm", input_size=H_IN, hidden_size=H, trainable_state=True)).session(2)
     before = {name: array.copy() for name, array in session.state.items()}
@@ -401,6 +414,10 @@ REFUSED = {
     ),
     "run with a negative length": (
         lambda s: s.run(CHUNK, [-1, 3]), ShapeError, "lengths: expected values from 0 to 3, got -1 in row 0"
+    ),
+    "run into another shape": (
+        lambda s: s.run(CHUNK, None, np.zeros((2, 3, 4), np.float32)), ShapeError,
+        "out: expected float32 (2, 3, 5), got (2, 3, 4)"
     ),
     "an unknown stack": (
         lambda s: s.step(X, stack="mian"), SettingError, "stack: unknown name 'mian'; did you mean 'main'?"

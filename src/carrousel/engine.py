@@ -286,8 +286,13 @@ class Session:
         return out
 
     def run(
-        self, chunk: Floats | Ids, lengths: npt.ArrayLike | None = None, *, stack: str | None = None
-    ) -> npt.NDArray[np.float32]:
+        self,
+        chunk: Floats | Ids,
+        lengths: npt.ArrayLike | None = None,
+        out: Floats | None = None,
+        *,
+        stack: str | None = None,
+    ) -> Floats:
         """Several steps of every row; the state stands where each row ends.
 
         A bidirectional layer runs both ways over the chunk, each from its part of the state.
@@ -296,6 +301,7 @@ class Session:
         ----------
         chunk : float32 (N, L, H_in); ids, int32 or int64 (N, L), where an embedding stands first
         lengths : integers (N,) from 0 to L, how many steps of each row count; all by default
+        out : float32 (N, L, H_out) to write to; a new array by default
         stack : name of the stack to pass through; may be left out when there is only one
 
         Returns
@@ -304,7 +310,7 @@ class Session:
 
         Raises
         ------
-        ShapeError : another shape or dtype of chunk or lengths; a length, or an id within the lengths, out of range
+        ShapeError : another shape or dtype of chunk, lengths or out; a length, or an id within it, out of range
         SettingError : an unknown stack
         """
         route = self._engine.route(stack)
@@ -315,13 +321,24 @@ class Session:
             if counts is not None:
                 chunk = np.where(np.arange(steps) < counts[:, None], chunk, 0)  # padding may hold anything
             _check_ids("chunk", chunk, route.ids)
-        result = np.empty((self.batch, steps, route.output_size), np.float32)
+        shape = (self.batch, steps, route.output_size)
+        if out is not None:
+            _check_array("out", out, shape)
+        # Rows are written while others are still read: not where they may be the same memory.
+        apart = out is not None and out.flags.c_contiguous and not self._touches(out, chunk)
+        result = out if out is not None and apart else np.empty(shape, np.float32)
         records = None if self._trace is None else route.records(steps, self.batch)
         self._streams.run(route.name, chunk, counts, result, records)
         if records is not None and self._trace is not None:
             for name, record in records.items():
                 self._trace.setdefault(name, []).append(record)
-        return result
+        if out is None or out is result:
+            return result
+        out[...] = result
+        return out
+
+    def _touches(self, out: Floats, chunk: npt.NDArray[Any]) -> bool:
+        return np.may_share_memory(out, chunk) or any(np.may_share_memory(out, v) for v in self.state.values())
 
     def reset(self, rows: npt.ArrayLike | None = None) -> None:
         """Put rows, by default all, back to the initial state: zeros, or the trained one.
