@@ -53,9 +53,10 @@ def read_table(path: str | Path) -> Frame:
     try:
         content = path.read_bytes()
     except FileNotFoundError as error:
-        beside = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
-        remedy = nearest(path.name, beside) if path.parent.is_dir() else f"there is no folder {path.parent} either"
-        remedy = remedy if len(remedy) < 100 else "check the name"
+        remedy = f"there is no folder {path.parent} either"
+        if path.parent.is_dir():
+            remedy = nearest(path.name, [file.name for file in path.parent.iterdir()])
+            remedy = remedy if len(remedy) < 100 else "check the name"  # rather than list a large folder
         raise DataError(f"{path}: expected a table, found no such file; {remedy}") from error
     except OSError as error:
         raise DataError(
