@@ -390,6 +390,8 @@ def test_a_run_of_no_steps_gives_no_outputs_and_leaves_the_state():
 
 
 X, CHUNK = np.zeros((2, H_IN), np.float32), np.zeros((2, 3, H_IN), np.float32)
+READ_ONLY = np.zeros((2, 3, 5), np.float32)
+READ_ONLY.flags.writeable = False
 REFUSED = {
     "step with another dtype": (
         lambda s: s.step(X.astype(float)), ShapeError,
@@ -418,6 +420,14 @@ REFUSED = {
     "run into another shape": (
         lambda s: s.run(CHUNK, None, np.zeros((2, 3, 4), np.float32)), ShapeError,
         "out: expected float32 (2, 3, 5), got (2, 3, 4)"
+    ),
+    "step into a read-only array": (
+        lambda s: s.step(X, READ_ONLY[:, 0]), ShapeError,
+        "out: expected an array that can be written to, got a read-only one; pass a copy"
+    ),
+    "run into a read-only array": (
+        lambda s: s.run(CHUNK, None, READ_ONLY), ShapeError,
+        "out: expected an array that can be written to, got a read-only one; pass a copy"
     ),
     "an unknown stack": (
         lambda s: s.step(X, stack="mian"), SettingError, "stack: unknown name 'mian'; did you mean 'main'?"

@@ -211,16 +211,33 @@ def _step(engine: Engine, streams: Streams, x: Floats | Ids, out: Floats | None,
     """One step whose arguments are anything: refused in one sentence, or brought into form."""
     route, batch = engine.route(stack), streams.batch
     route.check("x", x, (batch,))
-    if out is not None:
-        _check_array("out", out, (batch, route.output_size))
+    y = _destination(out, (batch, route.output_size), x, streams)
     if route.whole is not None:
         way = "is bidirectional" if route.whole.bidirectional else "runs backwards"
         raise SettingError(f"step: layer {route.whole.name!r} {way} and needs whole sequences; use run")
     if route.ids is not None:
         _check_ids("x", x, route.ids)
-    y = np.empty((batch, route.output_size), np.float32) if out is None else out
     streams.step(route.name, x, y)
-    return y
+    return _delivered(y, out)
+
+
+def _destination(out: Floats | None, shape: tuple[int, ...], x: npt.NDArray[Any], streams: Streams) -> Floats:
+    """Where a call writes: to `out`, or to new memory where that is scattered, or still read as input or state."""
+    if out is None:
+        return np.empty(shape, np.float32)
+    _check_array("out", out, shape)
+    if not out.flags.writeable:
+        raise ShapeError("out: expected an array that can be written to, got a read-only one; pass a copy")
+    read = (x, *streams.state().values())
+    apart = out.flags.c_contiguous and not any(np.may_share_memory(out, array) for array in read)
+    return out if apart else np.empty(shape, np.float32)
+
+
+def _delivered(y: Floats, out: Floats | None) -> Floats:
+    if out is None or out is y:
+        return y
+    out[...] = y
+    return out
 
 
 native.step_otherwise(_step)
@@ -277,13 +294,9 @@ class Session:
             return _step(self._engine, self._streams, x, out, stack)
         route = self._engine.route(stack)
         route.check("x", x, (self.batch,))
-        if out is not None:
-            _check_array("out", out, (self.batch, route.output_size))
-        y = self.run(x[:, None], stack=stack)[:, 0]
-        if out is None:
-            return np.ascontiguousarray(y)
-        out[...] = y
-        return out
+        y = _destination(out, (self.batch, route.output_size), x, self._streams)
+        y[...] = self.run(x[:, None], stack=stack)[:, 0]
+        return _delivered(y, out)
 
     def run(
         self,
@@ -321,24 +334,13 @@ class Session:
             if counts is not None:
                 chunk = np.where(np.arange(steps) < counts[:, None], chunk, 0)  # padding may hold anything
             _check_ids("chunk", chunk, route.ids)
-        shape = (self.batch, steps, route.output_size)
-        if out is not None:
-            _check_array("out", out, shape)
-        # Rows are written while others are still read: not where they may be the same memory.
-        apart = out is not None and out.flags.c_contiguous and not self._touches(out, chunk)
-        result = out if out is not None and apart else np.empty(shape, np.float32)
+        result = _destination(out, (self.batch, steps, route.output_size), chunk, self._streams)
         records = None if self._trace is None else route.records(steps, self.batch)
         self._streams.run(route.name, chunk, counts, result, records)
         if records is not None and self._trace is not None:
             for name, record in records.items():
                 self._trace.setdefault(name, []).append(record)
-        if out is None or out is result:
-            return result
-        out[...] = result
-        return out
-
-    def _touches(self, out: Floats, chunk: npt.NDArray[Any]) -> bool:
-        return np.may_share_memory(out, chunk) or any(np.may_share_memory(out, v) for v in self.state.values())
+        return _delivered(result, out)
 
     def reset(self, rows: npt.ArrayLike | None = None) -> None:
         """Put rows, by default all, back to the initial state: zeros, or the trained one.

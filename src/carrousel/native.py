@@ -97,14 +97,8 @@ class NativeStreams:
         self.network, self.session, self.batch = network, session, session.batch
 
     def step(self, stack: str, x: Floats | Ids, out: Floats) -> None:
-        """One step: x (N, H_in), or ids (N,), to out (N, H_out)."""
-        x = _in_form(x)
-        y = out
-        if not out.flags.c_contiguous or np.may_share_memory(out, x) or self._holds(out):
-            y = np.empty(out.shape, np.float32)
-        self.session.step_checked(self.network.stacks[stack], x, y)
-        if y is not out:
-            out[...] = y
+        """One step: x (N, H_in), or ids (N,), to out (N, H_out), contiguous memory of its own."""
+        self.session.step_checked(self.network.stacks[stack], _in_form(x), out)
 
     def run(
         self,
@@ -114,7 +108,7 @@ class NativeStreams:
         out: Floats,
         record: Mapping[str, Record] | None,
     ) -> None:
-        """Several steps: chunk (N, L, H_in), or ids (N, L), to out (N, L, H_out), a new array.
+        """Several steps: chunk (N, L, H_in), or ids (N, L), to out (N, L, H_out), contiguous memory of its own.
 
         `record` holds zeros (L, D, N, ·) for the gates of each recurrent layer by its name.
         """
@@ -128,9 +122,6 @@ class NativeStreams:
         """The compiled session's own step; what it does not take as it is goes to the function of `step_otherwise`."""
         self.session.context = (engine, self.network)
         return self.session.step
-
-    def _holds(self, array: Floats) -> bool:
-        return any(np.may_share_memory(array, view) for view in self.session.state().values())
 
     def reset(self, rows: Index | None) -> None:
         """Put some rows, or all, back to the initial state."""
