@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import os
 from contextlib import AbstractContextManager, nullcontext
-from functools import cache
 from typing import Any, NamedTuple, get_type_hints
 
 import torch
@@ -209,12 +208,7 @@ kernels: Any = _find()
 
 
 def _isa() -> str:
-    return _ask(kernels, os.environ.get("CARROUSEL_ISA", ""))
-
-
-@cache
-def _ask(kernels: Any, wanted: str) -> str:
-    return kernels.choose_isa(wanted)  # asks the processor, which under a hypervisor takes as long as a short step
+    return kernels.choose_isa(os.environ.get("CARROUSEL_ISA", ""))
 
 
 def unavailable() -> str:
