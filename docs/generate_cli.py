@@ -37,9 +37,15 @@ def sections(command: Any, path: str, parent: Any) -> Iterator[str]:
         for name in command.list_commands(context):
             yield from sections(command.get_command(context, name), f"{path} {name}", context)
         return
-    yield f"## {path}\n"
+    words = path.split()
+    by_run = parent.command.subcommand_metavar.startswith("RUN")
+    yield f"## {' '.join(words[:-1])}, {words[-1]}\n" if by_run else f"## {path}\n"
     yield f"{command.help}\n"
-    yield f"```text\n{path} {' '.join(command.collect_usage_pieces(context))}\n```\n"
+    typed = " ".join(words[:-1] if by_run else words)
+    pieces = command.collect_usage_pieces(context)
+    # The folder decides which command is meant, so it comes before all options.
+    pieces = [p for p in pieces if p.strip("{}") == "RUN"] + [p for p in pieces if p.strip("{}") != "RUN"]
+    yield f"```text\n{typed} {' '.join(pieces)}\n```\n"
     rows = [row for parameter in command.get_params(context) if (row := record(parameter, context))]
     if rows:
         yield "| | |\n|---|---|\n" + "\n".join(rows) + "\n"

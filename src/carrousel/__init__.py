@@ -14,9 +14,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["CarrouselError", "Engine", "Forecaster", "Session", "__version__", "load"]
 
+# The class of each task, in ``tasks/<task>.py``; the name of a task is what an artifact says of itself.
+_TASKS = {"forecast": "Forecaster"}
+
 # Imported when first asked for: `import carrousel` stays light.
 _HOMES = {
-    "Forecaster": "carrousel.tasks.forecast",
+    **{name: f"carrousel.tasks.{task}" for task, name in _TASKS.items()},
     "Engine": "carrousel.engine",
     "Session": "carrousel.engine",
 }
@@ -30,21 +33,24 @@ def __getattr__(name: str) -> Any:
     return getattr(import_module(_HOMES[name]), name)
 
 
-def load(path: str | Path) -> Forecaster:
+def load(path: str | Path) -> Any:
     """Read a saved model, of whatever task, without PyTorch.
 
     Parameters
     ----------
     path : the folder that ``save`` or ``carrousel train`` wrote
 
+    Returns
+    -------
+    the model: Forecaster, ..., by its task
+
     Raises
     ------
     ArtifactError : what is missing or wrong, and where
     """
     from carrousel.artifact import read
-    from carrousel.tasks.forecast import Forecaster
 
     artifact = read(Path(path))
-    if artifact.task != "forecast":
-        raise ArtifactError(f"{path}: expected a model for the task 'forecast', got {artifact.task!r}")
-    return Forecaster.from_artifact(artifact)
+    if artifact.task not in _TASKS:
+        raise ArtifactError(f"{path}: expected a model for {' or '.join(map(repr, _TASKS))}, got {artifact.task!r}")
+    return __getattr__(_TASKS[artifact.task]).from_artifact(artifact)

@@ -131,6 +131,20 @@ def read(path: str | os.PathLike[str]) -> Artifact:
         raise ArtifactError(f"{error.filename or folder}: cannot be read ({error.strerror})") from error
 
 
+def task_of(path: str | os.PathLike[str]) -> str:
+    """The task of a saved model, read from its config.json alone.
+
+    Raises
+    ------
+    ArtifactError : as ``read``, as far as config.json goes
+    """
+    folder = Path(path)
+    try:
+        return _read_config(_member(folder, CONFIG)).task
+    except OSError as error:
+        raise ArtifactError(f"{error.filename or folder}: cannot be read ({error.strerror})") from error
+
+
 def _read(folder: Path) -> Artifact:
     file = _member(folder, CONFIG)
     config = _read_config(file)

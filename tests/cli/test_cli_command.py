@@ -35,7 +35,9 @@ def test_help_without_a_command_lists_the_commands(words: list[str], tmp_path: P
         (["train", "forecast", "x.csv", "-o", "r"], "'--horizon'"),
         (["train", "forecast", "x.csv", "--horizon", "many", "-o", "r"], "'--horizon'"),
         (["predict"], "'RUN'"),
-        (["predict", "r", "--colour"], "--colour"),
+        (["predict", "--colour", "r"], "'--colour'"),
+        (["predict", "forecast", "r", "--colour"], "--colour"),
+        (["demo", "--colour"], "--colour"),
         (["data", "get", "etth7"], "etth7"),
     ],
 )

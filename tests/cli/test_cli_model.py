@@ -6,11 +6,13 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from carrousel import artifact
 from cli.program import HORIZON, QUICK, ROWS, as_json, demand, following, hours, read, refusal, succeed, write
 
 
@@ -89,3 +91,13 @@ def test_use_of_a_model_imports_no_torch(home: Path) -> None:
         [sys.executable, "-c", code], cwd=home, input=text, text=True, capture_output=True, check=True
     )
     assert done.stdout.splitlines()[1] == "set()"
+
+
+def test_the_model_says_which_task_a_command_is_about(home: Path) -> None:
+    assert succeed("predict", "forecast", "runs/shops", cwd=home) == succeed("predict", "runs/shops", cwd=home)
+    other = home / "other"
+    shutil.copytree(home / "runs/shops", other)
+    saved = artifact.read(other)
+    artifact.save(other, replace(saved, task="dance"), overwrite=True)
+    assert "expected a model for " in (line := refusal("predict", "other", cwd=home))
+    assert "got one for 'dance'" in line

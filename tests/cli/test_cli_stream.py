@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from carrousel.cli.stream import Reader
+from carrousel.cli._row import Reader
 from carrousel.errors import DataError
 from cli.program import (
     ENVIRONMENT,

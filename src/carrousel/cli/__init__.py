@@ -3,6 +3,10 @@
 Such a file holds one function ``command`` (its docstring is the help) and ``EXAMPLES``, shell lines that stand in the
 help and in the documentation and are run by the tests. Files whose name begins with an underscore are no commands.
 
+A folder may say in its ``__init__.py`` what stands for the name of one of its commands: ``BY_RUN``, a trained model as
+first argument, whose task is the command (``carrousel predict RUN`` is ``predict/forecast.py`` for a forecaster);
+``DEFAULT``, the command that is meant where none is named.
+
 Exit codes: 0 done; 2 the user's error, one line on stderr; 1 ours, with a traceback; 130 and 141 after an interrupt and
 a closed pipe, as shells expect.
 """
@@ -16,6 +20,7 @@ import pkgutil
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any
 
@@ -23,7 +28,7 @@ import typer
 from typer.core import TyperGroup
 
 import carrousel
-from carrousel.errors import CarrouselError
+from carrousel.errors import CarrouselError, SettingError
 
 ORDER = ("train", "predict", "evaluate", "stream", "demo", "data")
 
@@ -85,6 +90,38 @@ class _Group(TyperGroup):
         return sorted(self.commands, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
 
 
+class _Tasks(_Group):
+    """One command for each task; which one is meant, the model in the folder RUN says, or its own name does."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        if not args and not ctx.resilient_parsing:
+            ctx.fail("Missing argument 'RUN'")
+        if args and args[0].startswith("-") and args[0] not in ctx.help_option_names:
+            ctx.fail(f"Expected the folder RUN of a trained model before all options, got {args[0]!r}")
+        return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: typer.Context, args: list[str]) -> tuple[str | None, Any, list[str]]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        from carrousel.cli._option import task
+
+        run = args[0]
+        if run in self.commands and not Path(run).is_dir():
+            return run, self.commands[run], args[1:]
+        if (name := task(Path(run))) not in self.commands:
+            tasks = " or ".join(self.commands)
+            raise SettingError(f"{ctx.command_path}: expected a model for {tasks}, got one for {name!r} in {run!r}")
+        return name, self.commands[name], args
+
+
+class _Default(_Group):
+    """Commands of which one is meant where none is named."""
+
+    default: str
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        named = bool(args) and (not args[0].startswith("-") or args[0] in ctx.help_option_names)
+        return super().parse_args(ctx, args if named or ctx.resilient_parsing else [self.default, *args])
+
+
 def application() -> typer.Typer:
     """All commands as one typer application."""
     app = _group(importlib.import_module(__name__), _top.__doc__)
@@ -108,8 +145,11 @@ def _top(
 
 def _group(package: ModuleType, text: str | None) -> typer.Typer:
     """The commands of one folder."""
+    by_run, default = getattr(package, "BY_RUN", False), getattr(package, "DEFAULT", None)
+    kind = type("_Default", (_Default,), {"default": default}) if default else _Tasks if by_run else _Group
     group = typer.Typer(
-        cls=_Group,
+        cls=kind,
+        subcommand_metavar="RUN [ARGS]..." if by_run else None,
         help=text,
         no_args_is_help=True,
         add_completion=False,

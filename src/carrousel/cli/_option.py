@@ -47,9 +47,26 @@ def model(run: Path) -> Any:
     """
     import carrousel
 
+    _check_folder(run)
+    return carrousel.load(run)
+
+
+def task(run: Path) -> str:
+    """The task of the trained model of a folder.
+
+    Raises
+    ------
+    ArtifactError : there is none, or it is damaged
+    """
+    from carrousel.artifact import task_of
+
+    _check_folder(run)
+    return task_of(run)
+
+
+def _check_folder(run: Path) -> None:
     if not run.is_dir():
         raise ArtifactError(f"RUN: expected the folder of a trained model, got {str(run)!r}, which is no folder")
-    return carrousel.load(run)
 
 
 def is_public(data: str) -> bool:

@@ -1,4 +1,4 @@
-"""``carrousel evaluate``."""
+"""``carrousel evaluate``, of a forecaster."""
 
 from __future__ import annotations
 

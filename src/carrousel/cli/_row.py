@@ -1,83 +1,44 @@
-"""``carrousel stream``."""
+"""Rows from stdin, answered one by one on stdout."""
 
 from __future__ import annotations
 
 import csv
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any
 
 import typer
 
-from carrousel.cli._option import Run, model
 from carrousel.errors import CarrouselError, DataError
 
-EXAMPLES = (
-    """echo '{"origin": "JFK", "time_hour": "2014-01-01 00:00", "temp": 30}' |\ncarrousel stream runs/weather""",
-)
+SkipBad = Annotated[
+    bool, typer.Option("--skip-bad", help="Report a row that cannot be used and go on, instead of stopping.")
+]
 
 
-def command(
-    run: Run,
-    id: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Which series the rows belong to, where they do not say it.")
-    ] = None,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Report a row that cannot be used and go on, instead of stopping.")
-    ] = False,
-) -> None:
-    """Read rows from stdin and answer each at once with one line of JSON: the forecast after that row.
+def answer_lines(answer: Callable[[dict[str, Any]], Iterable[str]], *, skip_bad: bool) -> None:
+    """Answer every row of stdin before the next one is read; a row that cannot be used is named on stderr.
 
-    Rows are JSON objects, one a line, or CSV below a header; several series may be mixed. A JSON row may carry
-    "future": a list of rows ahead, with their time stamps and the covariates that are known. A row that cannot be used
-    is named on stderr with its line number. A new series is answered without a forecast ("ds" is empty) until it has
-    rows enough.
+    Parameters
+    ----------
+    answer : from a row to the lines to print
+    skip_bad : go on after a row that cannot be used, instead of ending with exit code 2
     """
-    forecaster = model(run)
-    streams: dict[str, Any] = {}
     reader = Reader()
     for number, line in enumerate(sys.stdin.buffer, start=1):
         try:
             row = reader.read(line)
             if row is None:
                 continue
-            ahead = _pop_future(row)
-            answers: list[str] = []
-            for name in (id,) if id is not None else _ids(forecaster.schema, row):
-                if name not in streams:
-                    streams[name] = forecaster.stream(name)
-                answers.append(_answer(streams[name], row, ahead))
+            answers = list(answer(row))
         except CarrouselError as error:
             print(f"error: line {number}: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
             if not skip_bad:
                 raise typer.Exit(2) from None
             continue
-        print(*answers, sep="\n", flush=True)
-
-
-def _answer(stream: Any, row: Mapping[str, Any], ahead: Sequence[Mapping[str, Any]]) -> str:
-    forecast = stream.update(row, future=ahead)
-    if forecast is None:
-        return json.dumps({"unique_id": stream.unique_id, "cutoff": str(stream.cutoff), "ds": []})
-    return json.dumps(forecast.to_dict(), allow_nan=False)
-
-
-def _pop_future(row: dict[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """The rows ahead that a row carries; a single value is a column of that name."""
-    if not isinstance(row.get("future"), list):
-        return ()
-    ahead = row.pop("future")
-    if wrong := [later for later in ahead if not isinstance(later, Mapping)]:
-        raise DataError(f"future: expected JSON objects, one a row ahead, got {str(wrong[0])[:40]!r}")
-    return ahead
-
-
-def _ids(schema: Any, row: Mapping[str, Any]) -> Sequence[str]:
-    """The series that a row belongs to; a row of a wide table has a value for each of them."""
-    if schema.layout == "wide" and not schema.joint and len(schema.target) > 1:
-        return schema.target
-    return (schema.read_row(row).id,)
+        if answers:
+            print(*answers, sep="\n", flush=True)
 
 
 class Reader:

@@ -1,4 +1,4 @@
-"""``carrousel predict``."""
+"""``carrousel predict``, of a forecaster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``carrousel demo``."""
+"""``carrousel demo forecast``."""
 
 from __future__ import annotations
 
