@@ -22,6 +22,7 @@ ROOMS = [
     ["layers"],
     ["heads"],
     ["metrics"],
+    ["online"],
     ["training"],
     ["artifact", "folder", "digest"],
     ["interop"],
