@@ -17,7 +17,7 @@ Array = npt.NDArray[Any]
 DTYPES = ("float64", "float32", "int64", "int32", "uint8", "bool")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Field:
     """One array of a component's state.
 
@@ -116,7 +116,7 @@ class Online:
         ------
         ShapeError : rows is empty or not a list of integers from 0 to N − 1
         """
-        index = _check_rows(rows, self._batch)
+        index = check_rows(rows, self._batch)
         if not len(index):
             raise ShapeError("rows: expected at least one row, got none")
         other = copy.copy(self)
@@ -133,7 +133,7 @@ class Online:
         ------
         ShapeError : rows is not a list of integers from 0 to N − 1
         """
-        index = slice(None) if rows is None else _check_rows(rows, self._batch)
+        index = slice(None) if rows is None else check_rows(rows, self._batch)
         for name, view in self.state.items():
             view[index] = self._fields[name].start
 
@@ -177,7 +177,7 @@ def check_rows_of(name: str, array: object, shape: tuple[int, ...]) -> None:
         raise ShapeError(f"{name}: expected float64 {shape}, got {array.dtype} {array.shape}")
 
 
-def _check_rows(rows: npt.ArrayLike, batch: int) -> npt.NDArray[np.int64]:
+def check_rows(rows: npt.ArrayLike, batch: int) -> npt.NDArray[np.int64]:
     index = np.asarray(rows)
     if not index.size and index.ndim == 1:
         return np.empty(0, np.int64)

@@ -1,0 +1,114 @@
+"""From the members' p-values to one score, and from scores to alarms: once per incident, as often as promised.
+
+The rule. A row's *score* is the largest surprise −log₁₀ p of all members and variables, plus half of the second
+largest: one member alone may alarm, two that agree do so earlier. The row's *p-value* is how rare such a score was in
+the stream itself. An *onset* is a score above all of the last ``HOLD`` rows; the onsets are what an alarm could have
+been, each incident giving few of them, so their rate is the rate of alarms, whatever the autocorrelation of the scores.
+A row alarms where an onset so large came less often than the promised false alarms a row. An incident lasts until
+``CALM`` rows in a row are ordinary, and alarms no second time.
+
+References
+----------
+Counting clusters of exceedances instead of exceedances ("runs declustering"): Leadbetter, Weissman, de Haan & Rootzén
+1989, On Clustering of High Values in Statistically Stationary Series.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from carrousel.online.state import Field, Online
+from carrousel.online.tail import Tail
+
+Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+
+SECOND = 0.5  # what the second largest surprise adds to the largest
+HOLD = 50  # rows that an onset must exceed
+TOP = 12.0  # of the scores' histograms
+WARM = 100  # rows before which nothing alarms
+CALM, ORDINARY = 10, 0.05  # rows in a row whose p-value is above ORDINARY end an incident
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """What is said of one row of every stream, each (N,); see ``carrousel.online.watch.Readings``."""
+
+    score: Floats
+    onset: Floats
+    rarity: Floats
+    p_value: Floats
+    warming: Flags
+    alarm: Flags
+    incident: Flags
+
+
+class Alarm(Online):
+    """Scores, p-values and alarms of N streams.
+
+    Parameters
+    ----------
+    batch : N
+    rate : false alarms that are promised, a row or a second
+    per_second : which of the two; the interval between rows is then the one seen so far
+    factor : by which the onsets' rate is multiplied before it is held against the promise
+    """
+
+    def __init__(self, batch: int, rate: float, *, per_second: bool = False, factor: float = 1.0) -> None:
+        self.rate, self.per_second, self.factor = rate, per_second, factor
+        self.scores, self.onsets = Tail(batch, 1, [TOP]), Tail(batch, 1, [TOP])
+        super().__init__(
+            batch,
+            {
+                "recent": Field((HOLD,), "float32"),
+                "rows": Field((), "int64"),
+                "seen": Field((), "int64"),
+                "calm": Field((), "int64"),
+                "incident": Field((), "bool"),
+            },
+        )
+
+    def bind(self) -> None:
+        self._row = np.arange(self.batch)
+
+    def update(self, surprise: Floats, ok: Flags, interval: Floats) -> Judgement:
+        """Judge a row.
+
+        Parameters
+        ----------
+        surprise : float64 (N, K · M), −log₁₀ p
+        ok : bool (N,), whether anything was observed
+        interval : float64 (N,), seconds from row to row
+        """
+        a = self.arrays
+        score = np.where(ok, join(surprise), 0.0)
+        warming = a["seen"] < WARM
+        onset = np.where(score > a["recent"].max(1), score, 0.0)
+        a["recent"][self._row, a["rows"] % HOLD] = score
+        a["rows"] += 1
+        a["seen"] += ok
+        p_value = np.where(ok, self.scores.p_values(score[:, None])[:, 0], 1.0)
+        rare = self.onsets.p_values(onset[:, None])[:, 0]
+        learnt = ok & (a["seen"] > WARM // 3)
+        self.scores.learn(learnt)
+        self.onsets.learn(learnt)
+        running = a["incident"]
+        promised = self.rate * interval if self.per_second else self.rate
+        fires = ok & ~warming & ~running & (onset > 0) & (rare * self.factor <= promised)
+        calm = np.where(ok & (p_value <= ORDINARY), 0, a["calm"] + 1)
+        np.copyto(a["calm"], np.where(fires, 0, calm))
+        running &= a["calm"] < CALM
+        running |= fires
+        rarity = np.where(onset > 0, rare, 1.0)
+        return Judgement(score, onset, rarity, p_value, warming, fires, running.copy())
+
+
+def join(surprise: Floats) -> Floats:
+    """The score of a row, float64 (N,), from its members' surprise (N, K · M)."""
+    if surprise.shape[1] == 1:
+        return surprise[:, 0].copy()
+    two = np.partition(surprise, surprise.shape[1] - 2, axis=1)[:, -2:]
+    return two[:, 1] + SECOND * two[:, 0]

@@ -1,0 +1,197 @@
+"""Many streams watched at once: rows in, readings out; the composition of everything else in this room.
+
+A row passes through five stations, each of which sees the past only: the forecasts made for it earlier, the baseline,
+the members' statistics, their p-values, the judgement. Then the network forecasts the rows after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from carrousel.engine import Engine, Session
+from carrousel.errors import ShapeError
+from carrousel.online.alarm import Alarm
+from carrousel.online.baseline import Baseline, feature_count
+from carrousel.online.forecast import HORIZONS, Forecast
+from carrousel.online.member import MEMBERS, TOPS, Members
+from carrousel.online.state import Online, check_rows
+from carrousel.online.tail import Tail
+
+Array = npt.NDArray[np.generic]
+Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+
+LARGEST = 1e150  # of a value: its square is a number still
+
+
+@dataclass(frozen=True, eq=False)
+class Readings:
+    """What is said of one row of N streams of K variables by M members.
+
+    Parameters
+    ----------
+    score : (N,), the surprise of the row, by the rule of ``online.alarm``
+    onset : (N,), the score where it is above those of the rows before, else 0
+    rarity : (N,), how often a row an onset so large came, 1 where there is none
+    p_value : (N,), how likely so large a score was
+    warming : (N,), too few rows yet to judge: no alarm
+    alarm : (N,), an incident begins
+    incident : (N,), the row belongs to an incident
+    expected, lower, upper : (N, K), the one-row forecast and its 90% band in the units of the series, NaN where unknown
+    residual : (N, K), value − expected
+    contributions : (N, K, M), −log₁₀ p of each member
+    """
+
+    score: Floats
+    onset: Floats
+    rarity: Floats
+    p_value: Floats
+    warming: Flags
+    alarm: Flags
+    incident: Flags
+    expected: Floats
+    lower: Floats
+    upper: Floats
+    residual: Floats
+    contributions: Floats
+
+
+class Watch:
+    """N streams of K variables, strictly causal: a reading depends on the rows before it and on itself.
+
+    Parameters
+    ----------
+    engine : the forecasting network, from ``feature_count(HORIZONS)`` features to ``len(HORIZONS) · head_size()``
+    batch, variables : N, K
+    rate, per_second, factor : as in ``Alarm``
+    """
+
+    members = MEMBERS
+
+    def __init__(
+        self, engine: Engine, batch: int, variables: int, *, rate: float, per_second: bool = False, factor: float = 1.0
+    ) -> None:
+        self.engine, self.batch, self.variables = engine, batch, variables
+        self._parts: dict[str, Online] = {
+            "baseline": (baseline := Baseline(batch, variables)),
+            "forecast": (forecast := Forecast(batch, variables)),
+            "members": (members := Members(batch, variables)),
+            "tail": (tail := Tail(batch, variables, TOPS)),
+            "alarm": (alarm := Alarm(batch, rate, per_second=per_second, factor=factor)),
+            "scores": alarm.scores,
+            "onsets": alarm.onsets,
+        }
+        self.baseline, self.forecast, self.statistics, self.tail, self.alarm = baseline, forecast, members, tail, alarm
+        self.session: Session = engine.session(batch * variables)
+        self._allocate()
+
+    def _allocate(self) -> None:
+        rows = self.batch * self.variables
+        self._features = np.zeros((rows, feature_count(HORIZONS)), np.float32)
+        self._y = np.zeros((rows, len(MEMBERS)))
+
+    def step(self, values: Floats, seconds: Floats) -> Readings:
+        """Take a row of every stream in.
+
+        Parameters
+        ----------
+        values : float64 (N, K), NaN where nothing was observed; what is infinite or above 1e150 counts as that
+        seconds : float64 (N,), since the epoch; constant where the time of day means nothing
+
+        Raises
+        ------
+        ShapeError : another shape
+        """
+        n, k = self.batch, self.variables
+        if values.shape != (n, k) or seconds.shape != (n,):
+            raise ShapeError(
+                f"values, seconds: expected float64 ({n}, {k}) and ({n},), got {values.shape} and {seconds.shape}"
+            )
+        x = np.ascontiguousarray(values, np.float64).reshape(n * k)
+        with np.errstate(invalid="ignore"):
+            ok = np.abs(x) <= LARGEST
+        baseline, y = self.baseline, self._y
+        baseline.update(x, ok, seconds)
+        y[:, :2], band = self.forecast.take(baseline)
+        self.statistics.update(baseline, ok, y[:, 2:])
+        surprise = -np.log10(self.tail.p_values(y))
+        surprise[~ok] = 0
+        self.tail.learn(ok)
+        judged = self.alarm.update(surprise.reshape(n, -1), np.atleast_1d(ok.reshape(n, k).any(1)), baseline.interval)
+        baseline.features(ok, HORIZONS, self._features)
+        self.forecast.put(self.session.step(self._features), baseline, self._features)
+        band = band.reshape(n, k, 3)
+        return Readings(
+            judged.score, judged.onset, judged.rarity, judged.p_value, judged.warming, judged.alarm, judged.incident,
+            expected=band[:, :, 1], lower=band[:, :, 0], upper=band[:, :, 2],
+            residual=np.where(ok.reshape(n, k), x.reshape(n, k) - band[:, :, 1], np.nan),
+            contributions=surprise.reshape(n, k, -1),
+        )  # fmt: skip
+
+    def fork(self, rows: npt.ArrayLike) -> Watch:
+        """A watch of its own with copies of some streams, in that order; repeats are allowed.
+
+        Raises
+        ------
+        ShapeError : rows is empty or not a list of integers from 0 to N − 1
+        """
+        index = check_rows(rows, self.batch)
+        other = Watch(
+            self.engine,
+            len(index),
+            self.variables,
+            rate=self.alarm.rate,
+            factor=self.alarm.factor,
+            per_second=self.alarm.per_second,
+        )
+        own = self.state
+        other.load({name: array[index] for name, array in own.items()})
+        return other
+
+    def reset(self, rows: npt.ArrayLike | None = None) -> None:
+        """Put streams, by default all, back to the state in which nothing was seen.
+
+        Raises
+        ------
+        ShapeError : rows is not a list of integers from 0 to N − 1
+        """
+        index = np.arange(self.batch) if rows is None else check_rows(rows, self.batch)
+        for part in self._parts.values():
+            part.reset(index)
+        each = (index[:, None] * self.variables + np.arange(self.variables)).reshape(-1)
+        self.session.reset(each)
+
+    @property
+    def state(self) -> dict[str, Array]:
+        """Everything that the streams remember: live arrays, N first, writable."""
+        found: dict[str, Array] = {
+            f"{part}.{name}": array for part, online in self._parts.items() for name, array in online.state.items()
+        }
+        for name, array in self.session.state.items():
+            # (rows of the layer's state, N · K, H) with the streams first.
+            each = array.reshape(array.shape[0], self.batch, self.variables, array.shape[2])
+            found[f"network.{name}"] = np.moveaxis(each, 0, 1)
+        return found
+
+    def load(self, state: Mapping[str, Array]) -> None:
+        """Continue from a kept state, bit for bit.
+
+        Raises
+        ------
+        ShapeError : an array that is missing, unknown, or of another shape or dtype
+        """
+        own = self.state
+        for name in [*state, *own]:
+            if name not in own or name not in state:
+                raise ShapeError(f"state: array {name!r} is {'unknown' if name not in own else 'missing'}")
+            if state[name].shape != own[name].shape or state[name].dtype != own[name].dtype:
+                raise ShapeError(
+                    f"state, {name}: expected {own[name].dtype} {own[name].shape}, "
+                    f"got {state[name].dtype} {state[name].shape}"
+                )
+        for name, array in own.items():
+            array[...] = state[name]

@@ -1,0 +1,368 @@
+"""Anomaly detection: from a table, or from nothing, to a detector that watches streams and says what is not usual."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from carrousel.artifact import Artifact, read, save
+from carrousel.config import from_dict, to_dict
+from carrousel.data.panel import Panel
+from carrousel.data.schema import Schema
+from carrousel.engine import Engine
+from carrousel.errors import ConfigError, HistoryError, NotTrainedError, SettingError, WeightsError, require
+from carrousel.online.watch import Watch
+from carrousel.tasks.detect_setting import DetectSettings, Promise
+
+if TYPE_CHECKING:
+    from carrousel.training import History, Report
+
+Frame = Any
+Arrays = dict[str, npt.NDArray[Any]]
+
+NETWORK = Path(__file__).parent.parent / "online" / "network"
+"""The network that Carrousel comes with, trained on artificial series only (``benchmarks/detector_network.py``)."""
+LEAST_ROWS = 200  # of the longest series, to fit
+BLOCK_ROWS, RESAMPLES = 200, 400  # of the bootstrap
+PRIOR_ALARMS = 4.0  # what the factor's estimate starts from, in alarms as promised
+
+
+class Detector:
+    """Watches streams of one or several variables: scores, p-values, alarms, and what is expected.
+
+    Takes the fields of ``DetectSettings`` by keyword. ``fit`` adapts it to a table; ``online`` starts without one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> ds = np.datetime64("2024-01-01", "h") + np.arange(600)
+    >>> y = 10 + np.sin(np.arange(600) * 2 * np.pi / 24)
+    >>> detector = Detector(minutes=0).fit({"ds": ds, "y": y})
+    >>> readings = detector.watch().step(np.array([[10.0]]), np.array([0.0]))
+    >>> bool(readings.warming[0])
+    True
+
+    Raises
+    ------
+    SettingError : an unknown setting, or one outside its range
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        if isinstance(settings.get("target"), (str, list)):
+            target = settings["target"]
+            settings["target"] = (target,) if isinstance(target, str) else tuple(target)
+        self.settings = from_dict(DetectSettings, settings, where="Detector", error=SettingError)
+        self.notes: list[str] = []
+        self.history: History | None = None
+        self.schema: Schema | None = None
+        self.factor = 1.0
+        self.interval_s = 0.0
+        self._variables: tuple[str, ...] = ()
+        self._artifact: Artifact | None = None
+        self._engine: Engine | None = None
+        self._states: dict[str, Arrays] = {}
+
+    @classmethod
+    def online(cls, variables: str | Sequence[str] = ("y",), **settings: Any) -> Detector:
+        """A detector without any training: its streams start cold, say that they are warming up, and learn as they go.
+
+        The network is the one that Carrousel comes with; all else adapts to the stream.
+
+        Parameters
+        ----------
+        variables : names of what is watched
+        settings : as for the constructor; false_alarms is by default one a week
+
+        Raises
+        ------
+        SettingError : as the constructor
+        """
+        detector = cls(**settings)
+        names = (variables,) if isinstance(variables, str) else tuple(variables)
+        if not names or len(set(names)) < len(names):
+            raise SettingError(f"variables: expected different names, at least one, got {variables!r}")
+        detector._variables = names
+        detector._use(shipped())
+        return detector
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Names of the K variables of a stream.
+
+        Raises
+        ------
+        NotTrainedError
+        """
+        self._ready()
+        return self._variables
+
+    @property
+    def engine(self) -> Engine:
+        """Of the forecasting network."""
+        return self._ready()
+
+    @property
+    def num_parameters(self) -> int:
+        self._ready()
+        assert self._artifact is not None
+        return sum(array.size for array in self._artifact.weights.values())
+
+    @property
+    def dated(self) -> bool:
+        """Whether time stamps are dates rather than integers."""
+        return self.schema is None or not self.schema.grid.integer
+
+    @property
+    def promise(self) -> Promise:
+        return self.settings.promise(dated=self.dated)
+
+    @property
+    def promised(self) -> float:
+        """False alarms a row that are promised; NaN where that depends on an interval not known before the stream."""
+        promise = self.promise
+        return promise.per_row(self.interval_s) if self.interval_s or not promise.per_second else float("nan")
+
+    def _ready(self) -> Engine:
+        if self._engine is None:
+            raise NotTrainedError(
+                "Detector: expected a trained one, got none yet; call fit, carrousel.load, or use Detector.online"
+            )
+        return self._engine
+
+    def _use(self, artifact: Artifact) -> None:
+        self._artifact, self._engine = artifact, Engine(artifact.architecture, artifact.weights)
+
+    def fit(self, frame: Frame, *, progress: Callable[[Report], None] | None = None) -> Detector:
+        """Adapt to a table of what is usual; it may hold a few anomalies, none need be marked.
+
+        Parameters
+        ----------
+        frame : pandas, polars, pyarrow or a dict of columns; long (``unique_id, ds, y``) or wide (``ds`` and a column a
+            variable). Series that are in it are watched further from its last row
+        progress : called several times a second while the network is trained; None draws a bar on a terminal
+
+        Raises
+        ------
+        DataError : a table that cannot be used; the message says which column or row
+        HistoryError : too few rows
+        MissingExtraError : minutes is above 0 and PyTorch is not installed
+        """
+        notes: list[str] = []
+        s = self.settings
+        schema = Schema.infer(
+            frame, target=s.target, id=s.id, time=s.time, frequency=s.frequency, joint=s.joint, notes=notes
+        )
+        panel = schema.read(frame, notes=notes)
+        longest = int(panel.lengths.max())
+        if longest < LEAST_ROWS:
+            raise HistoryError(
+                f"fit: expected at least {LEAST_ROWS} rows of one series, got {longest}; bring more rows, or use "
+                "Detector.online, which needs none"
+            )
+        self.settings.promise(dated=not schema.grid.integer)
+        artifact = shipped()
+        if s.minutes > 0:
+            require("torch", extra="train", purpose="fit a detector's network (minutes=0 needs none)")
+            from carrousel.tasks.detect_fit import adapt  # the only way to torch
+
+            artifact, self.history = adapt(artifact, panel, minutes=s.minutes, seed=s.seed, progress=progress)
+            notes.append(self.history_note())
+        self.schema, self._variables, self.factor = schema, panel.target_names, 1.0
+        self.interval_s = interval_of(panel)
+        self._use(artifact)
+        self._states, rarity = self._replay(panel)
+        self.factor, counted = correction(rarity, self.promised, seed=s.seed)
+        notes.append(counted)
+        self.notes = notes
+        return self
+
+    def history_note(self) -> str:
+        """What the training of the network came to."""
+        history = self.history
+        if history is None or history.best_step == 0:
+            return "the network that Carrousel comes with was better on the last part of the table, so it is kept"
+        return f"the network was adapted to the table in {history.best_step} steps"
+
+    def _replay(self, panel: Panel) -> tuple[dict[str, Arrays], list[npt.NDArray[np.float64]]]:
+        """Watch every series of a panel from its first row: the streams' last states, and the onsets' rarities."""
+        states: dict[str, Arrays] = {}
+        rarities: list[npt.NDArray[np.float64]] = []
+        for length in np.unique(panel.lengths):
+            # Series of equal length pass through together.
+            group = np.flatnonzero(panel.lengths == length)
+            rows = panel.starts[group][:, None] + np.arange(length)
+            values, seconds = panel.target[rows], seconds_of(panel.ds[rows])
+            watch = self.watch(len(group))
+            rarity = np.ones((length, len(group)))
+            for t in range(int(length)):
+                readings = watch.step(values[:, t], seconds[:, t])
+                rarity[t] = np.where(readings.warming, 1.0, readings.rarity)
+            kept = watch.state
+            for place, series in enumerate(group):
+                states[panel.ids[series]] = {name: array[place].copy() for name, array in kept.items()}
+            rarities += list(rarity.T)
+        return states, rarities
+
+    def watch(self, batch: int = 1, *, ids: Sequence[str] | None = None) -> Watch:
+        """Streams to feed row by row, many at once.
+
+        Parameters
+        ----------
+        batch : N, how many; left out with `ids`
+        ids : names of the streams. Those that the detector was fitted on go on from the last row of the table; the
+            others, and all without names, start cold
+
+        Raises
+        ------
+        NotTrainedError
+        """
+        engine, promise = self._ready(), self.promise
+        count = batch if ids is None else len(ids)
+        watch = Watch(
+            engine, count, len(self._variables), rate=promise.rate, per_second=promise.per_second, factor=self.factor
+        )
+        if ids is not None:
+            arrays = watch.state
+            for place, name in enumerate(ids):
+                for key, value in self._states.get(name, {}).items():
+                    arrays[key][place] = value
+        return watch
+
+    def save(self, path: str | Path, *, overwrite: bool = False, card: str = "") -> Path:
+        """Write the detector to a folder; ``carrousel.load`` reads it.
+
+        Raises
+        ------
+        NotTrainedError, ArtifactError : see ``carrousel.artifact.save``
+        """
+        self._ready()
+        assert self._artifact is not None
+        names = list(self._states)
+        context: Arrays = {"seen": np.array([len(names)], np.int64)}
+        for key in self._states[names[0]] if names else ():
+            context[f"state.{key}"] = np.stack([self._states[name][key] for name in names])
+        statistics = {
+            "schema": None if self.schema is None else self.schema.to_dict(),
+            "variables": list(self._variables),
+            "ids": names,
+            "factor": self.factor,
+            "interval_s": self.interval_s,
+            "notes": self.notes,
+        }
+        return save(
+            path,
+            replace(
+                self._artifact,
+                settings=to_dict(self.settings),
+                statistics=statistics,
+                context=context,
+                card=card,
+                model_class="CarrouselDetector",
+            ),
+            overwrite=overwrite,
+        )
+
+    @classmethod
+    def from_artifact(cls, artifact: Artifact) -> Detector:
+        """A detector out of its saved form.
+
+        Raises
+        ------
+        ConfigError, WeightsError : settings, statistics or states that do not fit each other
+        """
+        detector = cls.__new__(cls)
+        cls.__init__(detector)
+        detector.settings = from_dict(DetectSettings, artifact.settings, where="settings")
+        known = from_dict(_Statistics, artifact.statistics, where="statistics")
+        if not known.variables or known.factor <= 0:
+            raise ConfigError("statistics: expected variables and a factor above 0; save the detector again")
+        detector.schema = None if known.schema is None else Schema.from_dict(known.schema)
+        detector._variables, detector.factor = known.variables, known.factor
+        detector.interval_s, detector.notes = known.interval_s, list(known.notes)
+        detector._use(artifact)
+        detector._states = _states(artifact.context or {}, known.ids, detector.watch(1).state)
+        return detector
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Statistics:
+    """What the artifact says of the table."""
+
+    schema: object
+    variables: tuple[str, ...]
+    ids: tuple[str, ...]
+    factor: float
+    interval_s: float
+    notes: tuple[str, ...]
+
+
+def _states(
+    context: Mapping[str, npt.NDArray[Any]], ids: Sequence[str], wanted: Mapping[str, Any]
+) -> dict[str, Arrays]:
+    """The streams' states by name, held to the form of `wanted`."""
+    arrays = {key.removeprefix("state."): array for key, array in context.items() if key.startswith("state.")}
+    if not ids:
+        return {}
+    for name in [*arrays, *wanted]:
+        if name not in arrays or name not in wanted:
+            raise WeightsError(
+                f"context: state {name!r} is {'missing' if name in wanted else 'unknown'}; save it again"
+            )
+        shape = (len(ids), *wanted[name].shape[1:])
+        if arrays[name].shape != shape or arrays[name].dtype != wanted[name].dtype:
+            raise WeightsError(
+                f"context: state {name!r}: expected {wanted[name].dtype} {shape}, "
+                f"got {arrays[name].dtype} {arrays[name].shape}"
+            )
+    return {name: {key: array[place] for key, array in arrays.items()} for place, name in enumerate(ids)}
+
+
+@cache
+def shipped() -> Artifact:
+    """The network that Carrousel comes with."""
+    return read(NETWORK)
+
+
+def seconds_of(ds: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Seconds since the epoch of dates; 0 for integers, which have no time of day."""
+    return ds.astype("datetime64[s]").astype(np.float64) if ds.dtype.kind == "M" else np.zeros(ds.shape)
+
+
+def interval_of(panel: Panel) -> float:
+    """Seconds from row to row, the median; 0 for integers."""
+    steps = [np.diff(seconds_of(panel.ds[panel.rows(s)])) for s in range(len(panel))]
+    return float(np.median(np.concatenate(steps)))
+
+
+def correction(rarity: list[npt.NDArray[np.float64]], promised: float, *, seed: int) -> tuple[float, str]:
+    """By what the rarities of onsets must be multiplied so that alarms come as often as promised.
+
+    The rows of the table are resampled in blocks, so that what belongs together stays together (Künsch 1989, The
+    Jackknife and the Bootstrap for General Stationary Observations). In each resample the alarms that would have come
+    at the promised rate, and at multiples of it, which are seen more often, are counted; a prior of ``PRIOR_ALARMS``
+    as promised keeps a short table from saying much.
+
+    Returns
+    -------
+    the factor, the median of the resamples; and a sentence
+    """
+    rng = np.random.default_rng(seed)
+    blocks = [part for series in rarity for part in np.array_split(series, max(1, len(series) // BLOCK_ROWS))]
+    rows = np.array([len(block) for block in blocks])
+    levels = promised * np.array([1.0, 2.0, 4.0, 8.0])
+    counts = np.array([[(block <= level).sum() for level in levels] for block in blocks])
+    drawn = rng.integers(0, len(blocks), (RESAMPLES, len(blocks)))
+    seen, expected = counts[drawn].sum(1), rows[drawn].sum(1)[:, None] * levels
+    factors = np.median((seen + PRIOR_ALARMS) / (expected + PRIOR_ALARMS), axis=1)
+    low, factor, high = np.quantile(factors, [0.05, 0.5, 0.95])
+    note = (
+        f"on the table itself alarms at the promised rate would have come {factor:.2f} times as often as promised "
+        f"({low:.2f} to {high:.2f} by a block bootstrap, 90%); the threshold corrects for that"
+    )
+    return float(np.clip(factor, 0.2, 5.0)), note
