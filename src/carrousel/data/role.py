@@ -10,7 +10,7 @@ from carrousel.data.frame import Column, Table
 from carrousel.errors import ColumnError
 
 # In order of preference, whatever their case.
-_TIME_NAMES = ("ds", "timestamp", "time_stamp", "datetime", "date_time", "time_hour", "time", "date")
+TIME_NAMES = ("ds", "timestamp", "time_stamp", "datetime", "date_time", "time_hour", "time", "date")
 _MOST_CATEGORIES = 100
 
 
@@ -28,9 +28,9 @@ def find_time(table: Table, taken: Collection[str], notes: list[str] | None) -> 
     """
     free = [name for name in table.names if name not in taken]
     usual = {name.lower(): name for name in reversed(free)}
-    dates = [usual[name] for name in _TIME_NAMES if name in usual]
+    dates = [usual[name] for name in TIME_NAMES if name in usual]
     dates = dates or [name for name in free if table.column(name).kind == "time"]
-    if not dates or (len(dates) > 1 and dates[0].lower() not in _TIME_NAMES):
+    if not dates or (len(dates) > 1 and dates[0].lower() not in TIME_NAMES):
         raise ColumnError(
             f"time column 'ds': not in the table, and {' and '.join(dates) or 'no other column'} "
             f"{'hold' if dates else 'holds'} dates; name the time column with time, one of {', '.join(free)}"

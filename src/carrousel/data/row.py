@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
@@ -64,7 +64,8 @@ def read_row(schema: Schema, row: Mapping[str, object], id: str | None = None) -
         name, targets = str(id), (str(id),)
     else:
         name = schema.single_id
-    _refuse_misspelt(schema, row, targets)
+    known = (schema.time, schema.id, *schema.target, *schema.past, *schema.future, *schema.static)
+    refuse_misspelt(row, (schema.time, *targets, *schema.past, *schema.future), known)
     return Row(
         id=name,
         ds=_stamp(schema, row.get(schema.time)),
@@ -74,14 +75,24 @@ def read_row(schema: Schema, row: Mapping[str, object], id: str | None = None) -
     )
 
 
-def _refuse_misspelt(schema: Schema, row: Mapping[str, object], targets: tuple[str, ...]) -> None:
-    """An absent column next to an unknown one of almost the same name is a mistake, not a missing value."""
-    absent = [name for name in (schema.time, *targets, *schema.past, *schema.future) if name not in row]
+def refuse_misspelt(row: Mapping[str, object], wanted: Sequence[str], known: Collection[str | None]) -> None:
+    """An absent column next to an unknown one of almost the same name is a mistake, not a missing value.
+
+    Parameters
+    ----------
+    row : values by column name
+    wanted : the columns that are read
+    known : all columns that have a meaning
+
+    Raises
+    ------
+    ColumnError : there is such a column
+    """
+    absent = [name for name in wanted if name not in row]
     if not absent:
         return
-    columns = (schema.time, schema.id, *schema.target, *schema.past, *schema.future, *schema.static)
     for name in row:
-        close = [] if name in columns else difflib.get_close_matches(name, absent, n=1)
+        close = [] if name in known else difflib.get_close_matches(name, absent, n=1)
         if close:
             raise ColumnError(f"row: unknown column {name!r}, and no {close[0]!r}; did you mean {close[0]!r}?")
 

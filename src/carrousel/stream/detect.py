@@ -1,0 +1,255 @@
+"""A live stream of a detector: an event for every row."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from carrousel.errors import TimeError
+from carrousel.stream.arrival import CONFLICT, LATE, ROW, Arrived, Rules
+from carrousel.stream.event import CHANGES, Event, Trend, causes
+from carrousel.stream.record import SECOND, Columns
+from carrousel.stream.source import Source
+from carrousel.stream.streams import KINDS, Streams
+
+
+@dataclass(slots=True, eq=False)
+class Verdict:
+    """``Batch`` of one row, as plain values but for the readings."""
+
+    arrived: Arrived
+    readings: Any
+    alarm: bool
+    incident: int
+    ended: int
+
+
+class DetectStream:
+    """A live stream of one series: an event at every row.
+
+    Parameters
+    ----------
+    detector : carrousel.Detector, or what has its ``schema``, ``variables`` and ``watch``
+    unique_id : name of the stream
+    rules : what to do with rows that are not as they should be
+
+    Examples
+    --------
+    >>> import carrousel
+    >>> stream = carrousel.Detector.online().stream()
+    >>> stream.update({"ds": "2024-01-01 00:00", "y": 1.5}).warming
+    True
+    """
+
+    def __init__(self, detector: Source, unique_id: str | None = None, *, rules: Rules | None = None) -> None:
+        name = Columns(tuple(detector.variables), detector.schema).default_id() if unique_id is None else unique_id
+        self._take(Streams(detector, (name,), rules=rules))
+
+    def _take(self, streams: Streams) -> None:
+        self.streams, self.unique_id = streams, streams.ids[0]
+        self._sources = streams.columns.sources(self.unique_id)
+
+    @classmethod
+    def of(cls, streams: Streams) -> Self:
+        """The face of Streams of one."""
+        made = cls.__new__(cls)
+        made._take(streams)
+        return made
+
+    @property
+    def newest(self) -> Any:
+        """Stamp of the newest row; None before the first."""
+        if not self.count("rows"):
+            return None
+        return self.streams.columns.ds(self.count("newest"))
+
+    def count(self, what: str) -> int:
+        """How many there were so far.
+
+        Parameters
+        ----------
+        what : "rows" that were taken; "late"; "duplicates"; "conflicts" (other values for the newest stamp); "skipped";
+            "lost" (skipped, and too many to be fed as missing); "incidents"
+        """
+        return int(self.streams.arrival.arrays[what][0])
+
+    def update(self, row: Mapping[str, object]) -> Event:
+        """Take one row and judge it before the next one comes.
+
+        Parameters
+        ----------
+        row : column -> value, with the time stamp. An absent, empty, infinite or monstrous value counts as missing; a
+            row that skips stamps leaves missing rows in between; one that is late or came before is counted, not judged
+
+        Raises
+        ------
+        ColumnError : a text that is no number, or a misspelt name
+        TimeError : no stamp, or one that cannot be read; with the rule late="refuse", a row that is not later than the
+            newest one. The stream is as it was before
+        """
+        columns = self.streams.columns
+        record = columns.read(row, self._sources)
+        arrays = self.streams.arrival.arrays
+        tick = record.tick
+        if tick is None:
+            tick = int(arrays["newest"][0]) + 1 if arrays["rows"][0] else 0
+        if self.streams.rules.late == "refuse" and arrays["rows"][0] and tick <= arrays["newest"][0]:
+            raise TimeError(
+                f"stream {self.unique_id!r}: expected a row after {self.newest}, got one of {columns.ds(tick)}; send "
+                "rows once and in order, or let late ones be ignored"
+            )
+        before = columns.ds(int(arrays["newest"][0])) if arrays["rows"][0] else None
+        verdict = self.judge(tick, record.values)
+        return self._event(verdict, columns.ds(tick), record.notes, before)
+
+    def judge(self, tick: int, values: Sequence[float]) -> Verdict:
+        """Judge a row that was read: its stamp as the stream's clock counts, and its K values.
+
+        It is ``Streams.push`` for one stream, in plain Python around the steps of the detector.
+        """
+        streams = self.streams
+        watch, arrival = streams.watch, streams.arrival
+        arrived = arrival.admit_one(tick, values)
+        if arrived.kind != ROW:
+            number = arrival.arrays["incidents"].item() if arrival.arrays["running"].item() else 0
+            return Verdict(arrived, None, False, number, 0)
+        unit = SECOND if streams.columns.clock == "time" else 1
+        alarm, ended = False, 0
+        for back in range(arrived.fed, 0, -1):
+            nothing = np.full((1, len(values)), np.nan)
+            readings = watch.step(nothing, np.array([(tick - back * arrived.interval) / unit]))
+            began = bool(readings.alarm[0])
+            ended = max(ended, arrival.count_one(began, bool(readings.incident[0]))[1])
+            alarm |= began
+        readings = watch.step(np.array([values]), np.array([tick / unit]))
+        began = bool(readings.alarm[0])
+        incident, over = arrival.count_one(began, bool(readings.incident[0]))
+        return Verdict(arrived, readings, alarm or began, incident, max(ended, over))
+
+    def push(self, rows: Iterable[Mapping[str, object]]) -> list[Event]:
+        """Take rows one after the other: the same as ``update`` for each."""
+        return [self.update(row) for row in rows]
+
+    def silent(self, now: Any) -> Event | None:
+        """Whether the stream has become silent: said once, until its next row.
+
+        Parameters
+        ----------
+        now : the time, as rows say theirs
+
+        Returns
+        -------
+        an Event of the kind "silent" when no row came for so many usual intervals as the rules say; else None
+
+        Raises
+        ------
+        TimeError : a time that cannot be read
+        """
+        columns = self.streams.columns
+        if columns.clock is None or columns.clock == "rows":
+            return None
+        tick = columns.tick_of(now)
+        if not len(self.streams.arrival.quiet(tick)):
+            return None
+        note = f"silent: no row since {self.newest}"
+        return Event(unique_id=self.unique_id, ds=columns.ds(tick), kind="silent", notes=(note,), turn=True)
+
+    def fork(self) -> DetectStream:
+        """An independent copy, to try out rows that may not come."""
+        return DetectStream.of(self.streams.fork([0]))
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the whole state to a file, from which ``detector.stream(state=path)`` continues with the same bits.
+
+        Raises
+        ------
+        ArtifactError : it could not be written; what stood there before is unchanged
+        """
+        return self.streams.save(path)
+
+    def _event(self, verdict: Verdict, ds: Any, notes: list[str], before: Any) -> Event:
+        kind = verdict.arrived.kind
+        if kind != ROW:
+            said = {
+                LATE: f"late: the newest row is of {before}",
+                CONFLICT: f"a second row of {before} with other values; the first one counts",
+            }.get(kind, f"a second row of {before} with the same values")
+            return Event(
+                unique_id=self.unique_id,
+                ds=ds,
+                kind=KINDS[kind],  # pyright: ignore[reportArgumentType]
+                incident=verdict.incident or None,
+                notes=(*notes, said),
+            )
+        turned = self._say(verdict.arrived, before, notes)
+        return self._judged(verdict, ds, tuple(notes), turned)
+
+    def _say(self, arrived: Arrived, before: Any, notes: list[str]) -> bool:
+        """Add what was unusual about the arrival of a row; whether something begins or ends with it."""
+        variables = self.streams.variables
+        if arrived.missing:
+            lost = "" if arrived.fed == arrived.missing else f", of which {arrived.fed} count as missing ones"
+            notes.append(f"{arrived.missing} row{'s' * (arrived.missing > 1)} skipped after {before}{lost}")
+        if arrived.back:
+            notes.append("the stream is back after its silence")
+        for k in arrived.sticks:
+            run = int(self.streams.arrival.arrays["run"][0, k]) + 1
+            notes.append(f"{variables[k]} sticks: the same value {run} times, far longer than ever before")
+        notes += [f"{variables[k]} moves again" for k in arrived.moves]
+        return bool(arrived.back or arrived.sticks or arrived.moves)
+
+    def _judged(self, verdict: Verdict, ds: Any, notes: tuple[str, ...], turned: bool) -> Event:
+        """The event of a row that was taken; from here on there are plain Python values only."""
+        r, variables = verdict.readings, self.streams.variables
+        score, p_value = float(r.score[0]), float(r.p_value[0])
+        lines = (
+            r.expected,
+            r.lower,
+            r.upper,
+            r.residual,
+            r.level,
+            r.slope,
+            r.slope_lower,
+            r.slope_upper,
+            r.change,
+            r.drift,
+        )
+        expected: dict[str, float] = {}
+        band: dict[str, tuple[float, float]] = {}
+        residual: dict[str, float] = {}
+        trend: dict[str, Trend] = {}
+        drift: tuple[str, ...] = ()
+        for name, *line in zip(variables, *(array[0].tolist() for array in lines), strict=True):
+            mean, low, high, rest, level, slope, slope_low, slope_high, change, drifts = line
+            if mean == mean:
+                expected[name], band[name] = mean, (low, high)
+                if rest == rest:
+                    residual[name] = rest
+            if level == level:
+                trend[name] = Trend(level, slope, (slope_low, slope_high), CHANGES[change])
+            if drifts:
+                drift = (*drift, name)
+        return Event(
+            unique_id=self.unique_id,
+            ds=ds,
+            score=score if score == score else None,
+            p_value=p_value if p_value == p_value else None,
+            warming=bool(r.warming[0]),
+            alarm=verdict.alarm,
+            incident=verdict.incident or None,
+            ended=verdict.ended or None,
+            expected=expected,
+            band=band,
+            residual=residual,
+            trend=trend,
+            drift=drift,
+            contributions=causes(r.contributions[0], variables, self.streams.watch.members),
+            stuck=tuple(variables[k] for k in verdict.arrived.stuck),
+            notes=notes,
+            turn=turned or verdict.alarm or verdict.ended > 0,
+        )

@@ -1,0 +1,256 @@
+"""Live streams of a detector, thousands at once: a row of each goes through one call."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from carrousel.config import nearest
+from carrousel.data.frame import Frame, frame_like
+from carrousel.data.frequency import Frequency
+from carrousel.errors import SettingError, ShapeError
+from carrousel.stream.arrival import ROW, Admission, Arrival, Flags, Floats, Index, Ints, Rules
+from carrousel.stream.record import SECOND, Columns
+from carrousel.stream.rows import one_each, read_rows
+from carrousel.stream.source import NAMES, Source, Watch
+
+if TYPE_CHECKING:
+    from carrousel.stream.detect import DetectStream
+
+KINDS = ("row", "late", "duplicate", "duplicate")
+EVERY = slice(None)
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """What was said of one row of each of n streams; NaN and False where a row was not taken.
+
+    Parameters
+    ----------
+    admission : of the rows
+    readings : of the detector, arrays over n; None where no row was taken
+    alarm : bool (n,), an incident began, in this row or in a missing one before it
+    incident, ended : int64 (n,), number of the incident that the row is in, and of one that is over; 0 for none
+    """
+
+    admission: Admission
+    readings: Any
+    alarm: Flags
+    incident: Ints
+    ended: Ints
+
+
+class Streams:
+    """Live streams of one detector, stepped together.
+
+    Parameters
+    ----------
+    detector : carrousel.Detector, or what has its ``schema``, ``variables`` and ``watch``
+    ids : names of the streams, (N,), each once
+    rules : what to do with rows that are not as they should be
+
+    Raises
+    ------
+    SettingError : no stream, or two of one name
+    """
+
+    def __init__(self, detector: Source, ids: Iterable[str], *, rules: Rules | None = None) -> None:
+        self.ids = tuple(ids)
+        if not self.ids or len(set(self.ids)) < len(self.ids):
+            twice = next((name for name in self.ids if self.ids.count(name) > 1), None)
+            got = "none" if twice is None else f"{twice!r} twice"
+            raise SettingError(f"ids: expected names of streams that differ, got {got}")
+        self.detector, self.variables = detector, tuple(detector.variables)
+        self.columns = Columns(self.variables, detector.schema)
+        self.watch: Watch = detector.watch(len(self.ids))
+        interval, steps = _clock(detector.schema)
+        self.rules = rules or Rules()
+        self.arrival = Arrival(len(self.ids), len(self.variables), rules=self.rules, interval=interval, steps=steps)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def push(self, index: Index, ticks: Ints, values: Floats) -> Batch:
+        """Judge one row of each of some streams, as arrays.
+
+        Parameters
+        ----------
+        index : which streams, n of them, each once; ``slice(None)`` for all
+        ticks : int64 (n,), stamps as ``self.columns`` counts them
+        values : float64 (n, K), NaN where nothing was observed
+        """
+        admission = self.arrival.admit(index, ticks, values)
+        n, take = len(ticks), admission.kind == ROW
+        alarm, ended = np.zeros(n, bool), np.zeros(n, np.int64)
+        if admission.fed.any():
+            self._feed_missing(np.arange(len(self))[index], ticks, admission, alarm, ended)
+        seconds = ticks / SECOND if self.columns.clock == "time" else ticks.astype(np.float64)
+        whole = isinstance(index, slice) and bool(take.all())
+        if whole:
+            readings = self.watch.step(values, seconds)
+            began, running = readings.alarm, readings.incident
+        elif take.any():
+            chosen = np.arange(len(self))[index][take]
+            readings = _spread(self._step_some(chosen, values[take], seconds[take]), take)
+            began = readings.alarm
+            running = np.where(take, readings.incident, self.arrival.arrays["running"][index])
+        else:
+            readings, began, running = None, alarm, self.arrival.arrays["running"][index]
+        incident, over = self.arrival.count(index, began, running)
+        return Batch(admission, readings, alarm | began, incident, np.maximum(ended, over))
+
+    def update(self, frame: Frame) -> Frame:
+        """Take a table of at most one row of each stream, and judge them together.
+
+        Parameters
+        ----------
+        frame : as a table of the detector, with its id column; streams without a row stay as they are
+
+        Returns
+        -------
+        frame of the kind that came in, row by row: id, stamp, kind, score, p_value, warming, alarm, incident, ended,
+        stuck. Numbers of incidents are 0 for none
+
+        Raises
+        ------
+        DataError : two rows of one stream, an unknown stream, or a table that cannot be read
+        """
+        rows = read_rows(self.columns, frame)
+        which = one_each(rows, self.ids)
+        whole = len(which) == len(self) and bool((which == np.arange(len(self))).all())
+        batch = self.push(EVERY if whole else which, rows.ticks, rows.values)
+        r, n = batch.readings, len(which)
+        score, p_value = (np.full(n, np.nan) if r is None else np.array(a) for a in (r and r.score, r and r.p_value))
+        columns: dict[str, npt.NDArray[Any]] = {
+            self.columns.id or "unique_id": np.array(self.ids, object)[which],
+            self.columns.time or "ds": self.columns.stamps(rows.ticks),
+            "kind": np.array(KINDS, object)[batch.admission.kind],
+            "score": score,
+            "p_value": p_value,
+            "warming": np.array(np.zeros(n, bool) if r is None else r.warming),
+            "alarm": batch.alarm,
+            "incident": batch.incident,
+            "ended": batch.ended,
+            "stuck": np.array(batch.admission.stuck.any(axis=1)),
+        }
+        return frame_like(frame, columns)
+
+    def one(self, unique_id: str) -> DetectStream:
+        """One of the streams by itself: a copy, which goes on alone.
+
+        Raises
+        ------
+        SettingError : there is none of that name
+        """
+        if unique_id not in self.ids:
+            raise SettingError(f"stream {unique_id!r}: not among these; {nearest(unique_id, self.ids)}")
+        from carrousel.stream.detect import DetectStream
+
+        return DetectStream.of(self.fork([self.ids.index(unique_id)]))
+
+    def fork(self, rows: Sequence[int] | Ints) -> Streams:
+        """An independent copy of some of the streams."""
+        made = copy.copy(self)
+        made.ids = tuple(self.ids[row] for row in rows)
+        made.columns = copy.copy(self.columns)
+        made.watch, made.arrival = self.watch.fork(rows), self.arrival.fork(rows)
+        return made
+
+    def _step_some(self, chosen: Ints, values: Floats, seconds: Floats) -> Any:
+        """A step of some streams, the others left as they are."""
+        part = self.watch.fork(chosen)
+        readings = part.step(values, seconds)
+        self._put_back(chosen, part)
+        return readings
+
+    def _put_back(self, chosen: Ints, part: Watch) -> None:
+        kept = part.state
+        for name, array in self.watch.state.items():
+            array[chosen] = kept[name]
+
+    def _feed_missing(self, which: Ints, ticks: Ints, admission: Admission, alarm: Flags, ended: Ints) -> None:
+        """Feed the rows that were skipped as missing ones, the last of them one interval before the row at hand."""
+        for count in np.unique(admission.fed[admission.fed > 0]).tolist():
+            place = np.flatnonzero(admission.fed == count)
+            chosen = which[place]
+            part = self.watch.fork(chosen)
+            nothing = np.full((len(chosen), len(self.variables)), np.nan)
+            unit = SECOND if self.columns.clock == "time" else 1
+            for back in range(count, 0, -1):
+                seconds = (ticks[place] - back * admission.interval[place]) / unit
+                readings = part.step(nothing, seconds)
+                _, over = self.arrival.count(chosen, readings.alarm, readings.incident)
+                alarm[place] |= readings.alarm
+                ended[place] = np.maximum(ended[place], over)
+            self._put_back(chosen, part)
+
+    @property
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """Everything that the streams remember: live arrays, their first dimension N."""
+        books = {f"arrival.{name}": array for name, array in self.arrival.state.items()}
+        return books | {f"watch.{name}": array for name, array in self.watch.state.items()}
+
+    def load(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Continue from a state that was kept.
+
+        Raises
+        ------
+        ShapeError : it is that of another detector, or of another number of streams
+        """
+        parts: dict[str, dict[str, npt.NDArray[Any]]] = {"arrival": {}, "watch": {}}
+        for name, array in state.items():
+            room, _, rest = name.partition(".")
+            if room not in parts:
+                raise ShapeError(f"state: unknown array {name!r}; {nearest(name, self.state)}")
+            parts[room][rest] = array
+        self.arrival.load(parts["arrival"])
+        self.watch.load(parts["watch"])
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the whole state to a file in the safetensors format, which appears whole or not at all.
+
+        Raises
+        ------
+        ArtifactError : it could not be written; what stood there before is unchanged
+        """
+        from carrousel.stream.store import save_streams
+
+        return save_streams(path, [self])
+
+
+def _spread(readings: Any, take: Flags) -> Any:
+    """Readings of the rows that were taken as those of all n rows: NaN, False or 0 for the others."""
+    whole: dict[str, npt.NDArray[Any]] = {}
+    for name in NAMES:
+        part: npt.NDArray[Any] = getattr(readings, name)
+        array = np.full((len(take), *part.shape[1:]), np.nan if part.dtype.kind == "f" else 0, part.dtype)
+        array[take] = part
+        whole[name] = array
+    return SimpleNamespace(**whole)
+
+
+def _clock(schema: Any) -> tuple[int, Any]:
+    """Ticks from row to row, 0 where unknown, and a function for calendars whose steps are not of one length."""
+    if schema is None:
+        return 0, None
+    grid: Frequency = schema.grid
+    if grid.integer:
+        return grid.n, None
+    start = np.datetime64("2024-01-01", "s")  # a Monday
+    length = int((grid.after(start, 1)[0] - start).astype(np.int64)) * SECOND
+    if grid.unit in ("s", "min", "h", "D", "W"):
+        return length, None
+
+    def steps(newest: Ints, ticks: Ints) -> Ints:
+        a, b = ((part // SECOND).astype("datetime64[s]") for part in (newest, ticks))
+        return grid.locate(a, b)[0]
+
+    return length, steps

@@ -1,0 +1,89 @@
+"""A detector to work out by hand: a row is an incident while it is more than 5 from the mean of the last 8."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+
+from carrousel.data.schema import Schema
+from carrousel.online.state import Field, Online
+
+MEMBERS = ("forecast", "range")
+WARM = 8
+
+
+class Watch(Online):
+    """``carrousel.online.watch.Watch`` in miniature, with a memory of eight rows and of how many there were."""
+
+    members = MEMBERS
+
+    def __init__(self, batch: int, variables: int) -> None:
+        self.variables = variables
+        fields = {
+            "ring": Field(shape=(WARM, variables), start=np.nan),
+            "rows": Field(dtype="int64"),
+            "inside": Field(dtype="bool"),
+            "clock": Field(),
+        }
+        super().__init__(batch, fields)
+
+    def step(self, values: np.ndarray, seconds: np.ndarray) -> SimpleNamespace:
+        assert values.shape == (self.batch, self.variables)
+        assert values.dtype == seconds.dtype == np.float64
+        assert not np.isinf(values).any()
+        a = self.arrays
+        assert ((seconds > a["clock"]) | (a["rows"] == 0)).all(), "time runs backwards"
+        known = ~np.isnan(a["ring"])
+        count = known.sum(axis=1)
+        expected = np.where(count > 0, np.where(known, a["ring"], 0).sum(axis=1) / np.maximum(count, 1), np.nan)
+        residual = values - expected
+        size = np.where(np.isnan(residual), 0, np.abs(residual))
+        warming = a["rows"] < WARM
+        inside = ~warming & (size.max(axis=1) > 5)
+        alarm = inside & ~a["inside"]
+        observed = ~np.isnan(values).all(axis=1)
+        score = np.where(warming | ~observed, np.nan, size.max(axis=1))
+        slot = a["rows"] % WARM
+        a["ring"][np.arange(self.batch), slot] = values
+        a["rows"] += 1
+        a["inside"][:] = inside
+        a["clock"][:] = seconds
+        blank = np.zeros(expected.shape)
+        return SimpleNamespace(
+            score=score,
+            p_value=10.0**-score,
+            warming=warming,
+            alarm=alarm,
+            incident=inside.copy(),
+            expected=expected,
+            lower=expected - 5,
+            upper=expected + 5,
+            residual=residual,
+            contributions=np.stack([size, size / 2], axis=2),
+            level=expected,
+            slope=blank,
+            slope_lower=blank - 1,
+            slope_upper=blank + 1,
+            change=alarm[:, None] * np.ones(expected.shape, np.int8),
+            drift=np.zeros(expected.shape, bool),
+        )
+
+
+class Detector:
+    """``carrousel.Detector`` as far as streams need it."""
+
+    promised = 0.001
+
+    def __init__(self, *variables: str, schema: Schema | None = None, settings: str = "") -> None:
+        self.variables, self.schema, self.settings = variables or ("y",), schema, settings
+
+    def watch(self, batch: int = 1) -> Watch:
+        return Watch(batch, len(self.variables))
+
+
+def hourly(*variables: str, **parts: object) -> Detector:
+    """One whose training table had hourly rows."""
+    names = variables or ("y",)
+    schema = Schema(time="ds", target=names, frequency="h", joint=len(names) > 1, **parts)
+    return Detector(*names, schema=schema)
