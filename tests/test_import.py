@@ -136,3 +136,21 @@ def test_saving_loading_and_running_a_network_imports_no_heavy_package(tmp_path)
         session.fork([0]).step(np.ones((1, 2), np.float32))
     """
     assert loaded_by(script) == set()
+
+
+def test_loading_and_running_a_language_model_imports_no_heavy_package(tmp_path):
+    from carrousel import LanguageModel
+    from carrousel.training import silent
+
+    model = LanguageModel(hidden_size=8, embedding_size=4, batch_size=2, max_steps=2).fit("abc " * 20, progress=silent)
+    model.save(tmp_path / "run")
+    script = f"""
+        import carrousel
+        model = carrousel.load({str(tmp_path / "run")!r})
+        model.generate("abc", tokens=5, seed=0)
+        model.generate("abc", tokens=5, beams=2)
+        model.score("abc abc"), model.baseline("abc abc")
+        model.stream().push("abc")
+        model.save({str(tmp_path / "again")!r})
+    """
+    assert loaded_by(script) == set()

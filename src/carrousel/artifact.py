@@ -1,7 +1,8 @@
 """What a trained model is on disk: a folder of files that others read too, nothing executable, never half-written.
 
 ``config.json`` says what the model is, ``model.safetensors`` holds its weights, ``context.safetensors`` what it must
-remember of its data, ``README.md`` is its model card. Whatever is read is validated first; checksums catch the rest.
+remember of its data, ``README.md`` is its model card; a task may add files of its own format, such as a tokenizer.
+Whatever is read is validated first; checksums catch the rest.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ from carrousel.errors import ArtifactError, ConfigError, VersionError, WeightsEr
 from carrousel.folder import write_folder
 
 CONFIG, WEIGHTS, CONTEXT, CARD = "config.json", "model.safetensors", "context.safetensors", "README.md"
+EXTRAS = ("tokenizer.json",)  # text files that a task may add: others know these names too
 FORMAT_VERSION = 1
 CONFIG_LIMIT = HEADER_LIMIT = 16_000_000  # bytes; far above any real one, far below what could exhaust the memory
+EXTRA_LIMIT = 256_000_000
 DTYPES = {"F32": "float32", "F64": "float64", "I32": "int32", "I64": "int64", "U8": "uint8", "BOOL": "bool"}
 AGAIN = "save the model or copy the folder again"
 
@@ -47,6 +50,7 @@ class Artifact:
     statistics : JSON data that the task computed from its training data
     context : arrays that the task needs at run time (bool, uint8, int32, int64, float32, float64), NaN allowed
     card : the model card, Markdown
+    extras : texts of the task's own files, by the names in EXTRAS
     model_class : what Hugging Face looks for under ``architectures``
     """
 
@@ -57,6 +61,7 @@ class Artifact:
     statistics: Mapping[str, Any] = field(default_factory=dict[str, Any])
     context: Arrays | None = None
     card: str = ""
+    extras: Mapping[str, str] = field(default_factory=dict[str, str])
     model_class: str = "CarrouselForecaster"
 
 
@@ -99,6 +104,10 @@ def save(path: str | os.PathLike[str], artifact: Artifact, *, overwrite: bool = 
     files = {WEIGHTS: _tensor_bytes(artifact.weights)}
     if artifact.context is not None:
         files[CONTEXT] = _tensor_bytes(artifact.context)
+    for name, text in artifact.extras.items():
+        if name not in EXTRAS:
+            raise ArtifactError(f"extras: expected the names {', '.join(EXTRAS)}, got {name!r}")
+        files[name] = text.encode()
     files[CONFIG] = _config_bytes(artifact, {name: sha256(data) for name, data in files.items()})
     files[CARD] = artifact.card.encode()
     _check_target(folder, overwrite)
@@ -163,6 +172,7 @@ def _read(folder: Path) -> Artifact:
         statistics=config.statistics,
         context=context,
         card=_read_card(folder),
+        extras=_read_extras(folder, config.checksums),
         model_class=config.architectures[0],
     )
 
@@ -178,6 +188,29 @@ def _member(folder: Path, name: str) -> Path:
     if not stat.S_ISREG(os.stat(file).st_mode):
         raise ArtifactError(f"{file}: expected a regular file; {AGAIN}")
     return file
+
+
+def _read_extras(folder: Path, checksums: Mapping[str, str]) -> dict[str, str]:
+    """The files that a task added: those that config.json names, and no others."""
+    found: dict[str, str] = {}
+    for name in EXTRAS:
+        if name not in checksums:
+            if os.path.lexists(folder / name):
+                raise ArtifactError(f"{folder / name}: expected no such file, {CONFIG} does not name it; {AGAIN}")
+            continue
+        file = _member(folder, name)
+        if (size := file.stat().st_size) > EXTRA_LIMIT:
+            raise ArtifactError(f"{file}: expected at most {EXTRA_LIMIT} bytes, got {size}; {AGAIN}")
+        data = file.read_bytes()
+        if sha256(data) != checksums[name]:
+            raise ArtifactError(
+                f"{file}: expected the contents that were saved, got others (checksum differs); {AGAIN}"
+            )
+        try:
+            found[name] = data.decode()
+        except UnicodeDecodeError as error:
+            raise ArtifactError(f"{file}: expected UTF-8 text, got other bytes; {AGAIN}") from error
+    return found
 
 
 def _read_card(folder: Path) -> str:
@@ -318,7 +351,7 @@ def _check_target(folder: Path, overwrite: bool) -> None:
     if not folder.is_dir():
         raise ArtifactError(f"{folder}: expected a folder or nothing, got a file; choose another path")
     names = sorted(os.listdir(folder))
-    foreign = [name for name in names if name not in (CONFIG, WEIGHTS, CONTEXT, CARD)]
+    foreign = [name for name in names if name not in (CONFIG, WEIGHTS, CONTEXT, CARD, *EXTRAS)]
     if foreign or (names and CONFIG not in names):
         raise ArtifactError(
             f"{folder}: expected an empty folder or a saved model, got one with {(foreign or names)[0]!r}; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -273,3 +274,57 @@ def test_a_file_cut_off_anywhere_is_refused(saved, name):
         file.write_bytes(data[:length])
         with pytest.raises(CarrouselError):
             artifact.read(saved)
+
+
+TOKENS = {"tokenizer.json": '{"a": "\u00e4"}'}
+
+
+def test_a_file_that_a_task_adds_comes_back_as_it_was(tmp_path):
+    folder = artifact.save(tmp_path / "model", make(extras=TOKENS))
+    assert artifact.read(folder).extras == TOKENS
+    assert artifact.read(artifact.save(tmp_path / "other", make())).extras == {}
+    artifact.save(folder, make(), overwrite=True)  # its own folder, in which nothing is foreign
+    assert not (folder / "tokenizer.json").exists()
+
+
+def test_a_file_that_a_task_added_is_refused_where_it_is_missing_changed_or_elsewhere(tmp_path):
+    folder = artifact.save(tmp_path / "model", make(extras=TOKENS))
+    file, outside = folder / "tokenizer.json", tmp_path / "outside"
+    file.rename(outside)
+    with refused(ArtifactError, f"{file}: missing; {AGAIN}"):
+        artifact.read(folder)
+    file.symlink_to(outside)
+    message = f"{file}: expected a file inside the folder, got a link to {outside}; copy the file itself"
+    with refused(ArtifactError, message):
+        artifact.read(folder)
+    file.unlink()
+    file.write_text("{}")
+    message = f"{file}: expected the contents that were saved, got others (checksum differs); {AGAIN}"
+    with refused(ArtifactError, message):
+        artifact.read(folder)
+
+
+def test_an_added_file_that_config_does_not_name_or_that_is_no_text_is_refused(tmp_path):
+    folder = artifact.save(tmp_path / "model", make())
+    file = folder / "tokenizer.json"
+    file.write_text("{}")
+    with refused(ArtifactError, f"{file}: expected no such file, config.json does not name it; {AGAIN}"):
+        artifact.read(folder)
+    file.write_bytes(b"\xff")
+    digest = hashlib.sha256(b"\xff").hexdigest()
+    edit_config(folder, lambda data: data["checksums"].update({"tokenizer.json": digest}))
+    with refused(ArtifactError, f"{file}: expected UTF-8 text, got other bytes; {AGAIN}"):
+        artifact.read(folder)
+
+
+def test_an_added_file_that_is_too_large_is_not_read(tmp_path, monkeypatch):
+    folder = artifact.save(tmp_path / "model", make(extras=TOKENS))
+    monkeypatch.setattr(artifact, "EXTRA_LIMIT", 3)
+    with refused(ArtifactError, f"{folder / 'tokenizer.json'}: expected at most 3 bytes, got 11; {AGAIN}"):
+        artifact.read(folder)
+
+
+def test_files_of_other_names_are_not_added(tmp_path):
+    with refused(ArtifactError, "extras: expected the names tokenizer.json, got '../x.py'"):
+        artifact.save(tmp_path / "model", make(extras={"../x.py": ""}))
+    assert not (tmp_path / "model").exists()

@@ -43,6 +43,7 @@ class PublicSet:
     name, title, source, licence, citation : for people
     files : in the order in which ``get`` reads them
     split : the standard split, in words
+    kind : what it is
     reader : the function that reads a set which is no table; empty for one that ``get`` reads
     by_hand : what to do where a file can only be fetched by hand
     roles : keywords for ``Schema.infer``
@@ -58,6 +59,7 @@ class PublicSet:
     citation: str
     files: tuple[File, ...]
     split: str
+    kind: str = "table"
     reader: str = ""
     by_hand: str = ""
     roles: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict[str, str | tuple[str, ...]])
@@ -255,6 +257,7 @@ SETS: Mapping[str, PublicSet] = {
             ),
             split="streaming: a row is scored before the next one is seen; the first 15 %, at most 750 rows, do not "
             "count",
+            kind="labelled series",
             reader="carrousel.data.labelled.nab",
         ),
         PublicSet(
@@ -275,9 +278,27 @@ SETS: Mapping[str, PublicSet] = {
                 ),
             ),
             split="given: a training and a test part of each channel",
+            kind="labelled series",
             reader="carrousel.data.labelled.msl",
             by_hand="unpack https://www.kaggle.com/datasets/patrickfleith/nasa-anomaly-detection-dataset-smap-msl and "
             "put its folders train and test",
+        ),
+        PublicSet(
+            name="tinyshakespeare",
+            title="Plays of Shakespeare, 1,115,394 characters",
+            source="https://github.com/karpathy/char-rnn",
+            licence="public domain",
+            citation="Karpathy 2015, The Unreasonable Effectiveness of Recurrent Neural Networks",
+            files=(
+                _raw(
+                    "tinyshakespeare/input.txt",
+                    "karpathy/char-rnn/master/data/tinyshakespeare",
+                    "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+                ),
+            ),
+            split="the first 90 % of the characters train, the last 10 % validate",
+            kind="text",
+            reader="carrousel.data.text.public_text",
         ),
     )
 }

@@ -79,7 +79,7 @@ def get(name: str, *, progress: Progress | None = None) -> Frame | tuple[Frame, 
     DataError, DownloadError, MissingExtraError : as ``paths``; DataError too for a set that is no table
     """
     if reader := find(name).reader:
-        raise DataError(f"public data set {name!r}: expected a table, got labelled series; {reader}() reads them")
+        raise DataError(f"public data set {name!r}: expected a table, got {find(name).kind}; {reader}() reads it")
     found = paths(name, progress=progress)
     if name == "m4_hourly":
         train, lengths = _read_m4(found[0], {})

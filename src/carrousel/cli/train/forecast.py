@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from carrousel.cli._option import Data, Frame, is_public, numbers, public_set, table, words
-from carrousel.cli._output import console, print_scores, remark, show_notes
-from carrousel.errors import ArtifactError, SettingError, require
+from carrousel.cli._output import print_scores, show_notes
+from carrousel.cli._training import make_way, training_in
 
 EXAMPLES = ("carrousel train forecast weather --horizon 24 --minutes 5 -o runs/weather",)
 
@@ -55,8 +54,7 @@ def command(
     usual names. The last part of the data is held out for choosing and scoring the model.
     """
     show_notes()
-    training = output.with_name(f"{output.name}.training")
-    _make_way(output, training, resume=resume, overwrite=overwrite)
+    training = make_way(output, resume=resume, overwrite=overwrite)
     frame, roles = _frame(data)
     named = {"target": target, "past": past, "future": future, "static": static}
     roles |= {role: words(columns, f"--{role}") for role, columns in named.items() if columns}
@@ -76,22 +74,10 @@ def command(
         **({} if max_steps is None else {"max_steps": max_steps}),
         **roles,
     )
-    require("torch", extra="train", purpose="train")
-    from carrousel.training import Bar, lines
-
-    training.mkdir(parents=True, exist_ok=True)
-    try:
-        with Bar("training", console(stderr=True)) as bar:
-            progress = bar if console(stderr=True).is_terminal else lines
-            forecaster.fit(
-                frame, validation=VALIDATION, run_dir=training, resume=resume, log_dir=log_dir, progress=progress
-            )
-    except KeyboardInterrupt:
-        remark("the same command with --resume goes on from here")
-        raise
-    finally:
-        with suppress(OSError):
-            training.rmdir()  # unless it holds checkpoints to go on from
+    with training_in(training) as progress:
+        forecaster.fit(
+            frame, validation=VALIDATION, run_dir=training, resume=resume, log_dir=log_dir, progress=progress
+        )
     show_notes(forecaster.notes)
     backtest = forecaster.backtest(frame, windows=_windows(forecaster, frame), step=horizon)
     print_scores(backtest.table())
@@ -106,21 +92,6 @@ def _windows(forecaster: Any, frame: Frame) -> int:
     lengths = forecaster.schema.read(frame).lengths
     held = max(1, int(VALIDATION * lengths.min()) // forecaster.settings.horizon)
     return min(held, MOST_WINDOWS)
-
-
-def _make_way(output: Path, training: Path, *, resume: bool, overwrite: bool) -> None:
-    """Refuse, before hours are spent, what could not be saved or would lose something."""
-    if output.exists() and not overwrite:
-        raise ArtifactError(f"RUN: expected a new folder, got {str(output)!r}, which exists; add --overwrite")
-    if output.exists() and not (output / "config.json").is_file():
-        raise ArtifactError(f"RUN: expected a new folder or a saved model, got {str(output)!r}, which is neither")
-    if training.exists() and not resume:
-        if not overwrite:
-            raise SettingError(
-                f"RUN: {str(training)!r} holds a training that was interrupted; add --resume to go on with it, or "
-                "--overwrite to start again"
-            )
-        shutil.rmtree(training)
 
 
 def _frame(data: str) -> tuple[Frame, dict[str, Any]]:
