@@ -29,6 +29,7 @@ Flags = npt.NDArray[np.bool_]
 SECOND = 0.5  # what the second largest surprise adds to the largest
 HOLD = 50  # rows that an onset must exceed
 TOP = 12.0  # of the scores' histograms
+EXCESSES = 10.0  # of those, how many lie in the tail
 WARM = 100  # rows before which nothing alarms
 CALM, ORDINARY = 10, 0.05  # rows in a row whose p-value is above ORDINARY end an incident
 
@@ -59,7 +60,7 @@ class Alarm(Online):
 
     def __init__(self, batch: int, rate: float, *, per_second: bool = False, factor: float = 1.0) -> None:
         self.rate, self.per_second, self.factor = rate, per_second, factor
-        self.scores, self.onsets = Tail(batch, 1, [TOP]), Tail(batch, 1, [TOP])
+        self.scores, self.onsets = (Tail(batch, 1, [TOP], excesses=EXCESSES) for _ in range(2))
         super().__init__(
             batch,
             {

@@ -41,12 +41,14 @@ class Tail(Online):
 
     Parameters
     ----------
-    batch, variables : N, K
-    top : float64 (M,), where the bins of each statistic end; what is above counts as `top`
+    batch, variables : N, K top : float64 (M,), where the bins of each statistic end; what is above counts as `top`
+    excesses : how many of the past the tail holds at least; by default it is the upper ``TAIL`` of them. Few lie far
+    out
+        and say more of what is rare where the tail is not exponential
     """
 
-    def __init__(self, batch: int, variables: int, top: npt.ArrayLike) -> None:
-        self.variables = variables
+    def __init__(self, batch: int, variables: int, top: npt.ArrayLike, *, excesses: float = np.inf) -> None:
+        self.variables, self.excesses = variables, excesses
         self.top = np.asarray(top, np.float64)
         super().__init__(
             batch,
@@ -68,7 +70,7 @@ class Tail(Online):
         """How likely a value as large as y (R, M) was, float64 (R, M), by the rows before; for ``learn`` afterwards."""
         share = np.clip(y / self.top, 0, 1)
         np.minimum((share * BINS).astype(np.int64), BINS - 1, out=self._bin)
-        return tail_p_values(self.counts, share, self.seen)
+        return tail_p_values(self.counts, share, self.seen, self.excesses)
 
     def learn(self, ok: Flags) -> None:
         """Add the statistics that ``p_values`` was asked about to the past, where they were observed, bool (R,)."""
@@ -83,7 +85,7 @@ class Tail(Online):
             self.weight[full] /= LARGEST
 
 
-def tail_p_values(counts: Counts, share: Floats, seen: Floats) -> Floats:
+def tail_p_values(counts: Counts, share: Floats, seen: Floats, excesses: float = np.inf) -> Floats:
     """The p-values of the head of this file.
 
     Parameters
@@ -91,6 +93,7 @@ def tail_p_values(counts: Counts, share: Floats, seen: Floats) -> Floats:
     counts : float32 (R, M, BINS)
     share : float64 (R, M), y / top, from 0 to 1
     seen : float64 (R,), rows observed
+    excesses : as for ``Tail``
 
     Returns
     -------
@@ -101,7 +104,9 @@ def tail_p_values(counts: Counts, share: Floats, seen: Floats) -> Floats:
     # The sums of those sums: of a bin k it is Σ (j − k + 1) counts_j over j ≥ k, which gives the mean excess.
     ladder = np.add.accumulate(above[..., ::-1], axis=2)[..., ::-1]
     total = np.maximum(above[..., 0], np.float32(1e-12))
-    edge = np.minimum((above > np.float32(TAIL) * total[..., None]).sum(2), BINS - 1)
+    rows = np.minimum(seen, MEMORY)[:, None]  # effective number in the past
+    tail = np.minimum(excesses / np.maximum(rows, 1), TAIL).astype(np.float32)
+    edge = np.minimum((above > (tail * total)[..., None]).sum(2), BINS - 1)
     place = np.minimum((share * BINS).astype(np.int64), BINS - 1)
 
     def at(sums: Counts, k: npt.NDArray[np.int64]) -> Floats:
@@ -112,12 +117,11 @@ def tail_p_values(counts: Counts, share: Floats, seen: Floats) -> Floats:
     after = np.where(place < BINS - 1, at(above, np.minimum(place + 1, BINS - 1)), 0)
     inner = (here + (after - here) * (share * BINS - place)) / total
     beyond = at(above, edge)
-    rows = np.minimum(seen, MEMORY)[:, None]  # effective number in the past
     a = PRIOR + beyond / total * rows
     mean = np.maximum(at(ladder, edge) / np.maximum(beyond, 1e-12) - 0.5, 0) / BINS
     s = PRIOR * EXCESS + (a - PRIOR) * mean
     excess = share - edge / BINS
     rate = np.maximum(beyond / total, 0.5 / (rows + 1))
     outer = rate * (1 + np.maximum(excess, 0) / s) ** -a
-    p = np.where(excess > 0, outer, np.maximum(inner, TAIL))
+    p = np.where(excess > 0, outer, np.maximum(inner, rate))
     return np.where((seen > YOUNG)[:, None], np.clip(p, 1e-30, 1), 1)
