@@ -1,0 +1,259 @@
+"""Has the distribution of a stream changed? Asked over hundreds to thousands of rows, with a stated false-alarm rate.
+
+What is watched is how often a value lies above a few edges, quantiles of what came first. Such shares are bounded, so
+that no tail is too heavy, and nothing but the order of the values counts: any increasing transformation of a stream
+gives the same bits. A drift is a share over the last 128, 512 or 2,048 rows that is too far from its usual one.
+
+Too far is measured against the stream's own history of that very difference, not against independent draws: a day's
+cycle or slow noise moves shares about, and published detectors, which assume independence, take that for drift.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from carrousel.online.state import Field, Online, check_rows_of, number, whole
+
+Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+
+BLOCK = 16  # rows that are counted before anything else is done
+SAMPLES = 32  # blocks whose last values give the edges
+RANKS = (3, 9, 15, 22, 28)  # of the edges among them: about 10, 30, 50, 70 and 90 %
+LOWER = 2  # so many edges count what lies on them as above, the others as below: a step off a constant shows either way
+SCALES = (8, 32, 128)  # blocks that the recent shares look back: 128, 512 and 2,048 rows
+WAIT = (64, 128, 384)  # blocks of history before the differences at each scale are judged
+LONGEST = 4096  # blocks that the usual shares look back, 65,536 rows; and the length of the tables
+CLIP = 9.0  # the square of a difference counts no more than so many usual ones in the history
+SKEW = 0.7  # see _judge
+# The squared threshold of each scale for one false alarm in R rows is OFFSET + SLOPE · ln(R): fitted by simulation to
+# white noise and AR(1) with φ = 0.5 and 0.9, for R from 10,000 to 100,000.
+OFFSET = (-8.7, -8.45, -9.7)
+SLOPE = 1.85
+SHARE = 2.6  # scales that alarm independently of each other, as three of them do
+
+_B, _J = len(RANKS), len(SCALES)
+
+
+class DriftReading(NamedTuple):
+    """What an update says, each array (N, K).
+
+    Parameters
+    ----------
+    score : float64, the largest difference as a share of its threshold; at 1 it is a drift. It is judged every 16th
+        row that is not missing and stays the same in between; 0 while the usual shares are being learnt
+    drift : bool, a drift was decided on this row. Learning starts anew behind it
+    """
+
+    score: Floats
+    drift: Flags
+
+
+class Drift(Online):
+    """Drift of N streams of K variables, each variable on its own.
+
+    For each variable: the last values of 32 blocks of 16 rows give five edges q_b. From then on, with y the share of a
+    block above an edge,
+
+        p_b ← p_b + (y − p_b)/k,  e_jb ← e_jb + a_j (y − e_jb),  d = e − p,  V_jb ← V_jb + (d²/v_j(k) − V_jb)/k'
+
+    where v_j(k) is the variance of d_j for independent blocks of variance 1, so that V is the long-run variance of the
+    blocks as that scale sees it; d² counts no more than 9 v V in it. A drift is a
+
+        d² ≥ h_j² v_j V (1 + s_j/k) (1 + 0.7 max(0, d (1 − 2p)) / (p (1 − p)))
+
+    Parameters
+    ----------
+    batch : N, streams
+    variables : K
+    every : rows between two false alarms of a variable on a stable stream, on average, at least 5,000
+
+    Raises
+    ------
+    SettingError : a setting outside its range
+
+    Notes
+    -----
+    Nothing is judged in the first 1,536 rows, nor in as many behind a drift; the larger scales wait 2,560 and 6,656
+    rows. A cycle that is longer than that has not been seen yet, and may be taken for drift once. Missing values, NaN,
+    are left out: rows are counted without them.
+
+    References
+    ----------
+    Recent and usual distribution, compared at quantiles: Kifer, Ben-David & Gehrke 2004, Detecting Change in Data
+    Streams, VLDB (§3). Normalising a mean by its own fluctuations under dependence: Shao & Zhang 2010, Testing for
+    Change Points in Time Series, JASA 105 (§2). The last factor has the form of Bernstein's inequality, whose second
+    summand matters where few independent blocks make up a share near 0 or 1; its constant is fitted.
+
+    Examples
+    --------
+    >>> drift = Drift(1, 1)
+    >>> random = np.random.default_rng(0)
+    >>> alarms = [t for t in range(8000) if drift.update(random.normal(2.0 * (t >= 5000), 1, (1, 1))).drift[0, 0]]
+    >>> len(alarms), 5000 <= alarms[0] < 5100
+    (1, True)
+    """
+
+    def __init__(self, batch: int, variables: int, *, every: float = 100_000.0) -> None:
+        self._variables = whole("variables", variables)
+        self._every = number("every", every, 5_000.0)
+        self._table = _table(self._every)
+        each = (self._variables,)
+        edges = (_B, *each)
+        super().__init__(
+            batch,
+            {
+                "present": Field(shape=each, dtype="uint8"),  # rows of the block that is being counted
+                "above": Field(shape=edges, dtype="uint8", axis=1),  # those of them above each edge
+                "blocks": Field(shape=each, dtype="int32"),
+                "sample": Field(shape=(SAMPLES, *each), axis=1),
+                "edge": Field(shape=edges, axis=1, start=np.nan),
+                "usual": Field(shape=edges, axis=1),
+                "recent": Field(shape=(_J, *edges), dtype="float32", axis=2),
+                "spread": Field(shape=(_J, *edges), dtype="float32", axis=2),
+                "score": Field(shape=each),
+            },
+        )
+
+    @property
+    def variables(self) -> int:
+        """K, the number of variables."""
+        return self._variables
+
+    @property
+    def every(self) -> float:
+        """Rows between two false alarms of a variable on a stable stream."""
+        return self._every
+
+    def bind(self) -> None:
+        shape = (self.batch, self._variables)
+        # Streams and variables as one dimension: the heavy part works on those whose block is full.
+        self._flat = {name: a.reshape(*a.shape[:-2], -1) for name, a in self.arrays.items()}
+        self._above, self._present, self._edge = (self.arrays[name] for name in ("above", "present", "edge"))
+        self._score = self.arrays["score"]
+        self._is_above = np.empty((_B, *shape), bool)
+        self._is_there = np.empty(shape, bool)
+        self._one_above, self._one_there = self._is_above.view(np.uint8), self._is_there.view(np.uint8)
+        self._full = np.full(shape, BLOCK, np.uint8)
+        self._none = np.zeros(shape, bool)
+        self._none.flags.writeable = False
+
+    def update(self, x: Floats) -> DriftReading:
+        """Take a row of every stream.
+
+        Parameters
+        ----------
+        x : float64 (N, K), NaN where a value is missing; infinite values are the largest and the smallest
+
+        Raises
+        ------
+        ShapeError : another shape or dtype
+        """
+        check_rows_of("x", x, self._none.shape)
+        np.greater(x, self._edge, self._is_above)
+        np.add(self._above, self._one_above, self._above)
+        np.equal(x, x, self._is_there)
+        np.add(self._present, self._one_there, self._present)
+        np.equal(self._present, self._full, self._is_there)
+        drift = self._none
+        if np.count_nonzero(self._is_there):
+            drift = self._close(np.flatnonzero(self._is_there), x.reshape(-1))
+        return DriftReading(self._score.copy(), drift)
+
+    def _close(self, at: npt.NDArray[np.int64], x: Floats) -> Flags:
+        """Finish the blocks of those streams' variables."""
+        flat = self._flat
+        blocks = flat["blocks"][at]
+        share = flat["above"][:, at] / BLOCK  # (B, M)
+        flat["above"][:, at] = 0
+        flat["present"][at] = 0
+        flat["blocks"][at] = np.minimum(blocks + 1, SAMPLES + LONGEST)
+        drift = np.zeros(self._none.shape, bool)
+        learns = blocks < SAMPLES
+        if np.count_nonzero(learns):
+            self._learn(at[learns], blocks[learns], x)
+            at, share, blocks = at[~learns], share[:, ~learns], blocks[~learns]
+        if len(at):
+            score = self._judge(at, share, np.minimum(blocks - (SAMPLES - 1), LONGEST))
+            flat["score"][at] = score
+            found = at[score >= 1.0]
+            if len(found):
+                drift.reshape(-1)[found] = True
+                flat["blocks"][found] = 0  # all else is overwritten while they learn
+                flat["edge"][:, found] = np.nan
+        return drift
+
+    def _learn(self, at: npt.NDArray[np.int64], blocks: npt.NDArray[np.int32], x: Floats) -> None:
+        """Keep the last values of the blocks; the last of them gives the edges."""
+        flat = self._flat
+        flat["sample"][blocks, at] = x[at]
+        flat["score"][at] = 0.0
+        last = at[blocks == SAMPLES - 1]
+        if len(last):
+            edge = np.sort(flat["sample"][:, last], axis=0)[list(RANKS)]
+            with np.errstate(over="ignore"):  # below the least finite value lies minus infinity
+                edge[:LOWER] = np.nextafter(edge[:LOWER], -np.inf)
+            flat["edge"][:, last] = edge
+
+    def _judge(self, at: npt.NDArray[np.int64], share: Floats, k: npt.NDArray[np.int32]) -> Floats:
+        """Move the shares on by a block, the k-th since the edges were known, and score their differences, (M,)."""
+        flat, table = self._flat, self._table
+        usual = flat["usual"][:, at]
+        usual += (share - usual) / k
+        flat["usual"][:, at] = usual
+        recent = flat["recent"][:, :, at].astype(np.float64)  # (J, B, M)
+        recent += (share - recent) * table.gain[:, None, k]
+        flat["recent"][:, :, at] = recent
+        difference = recent - usual
+        square = difference * difference
+        square /= table.variance[:, None, k]
+        # What independent rows would have; a share that was 0 or 1 throughout may yet be another in one of k blocks.
+        likely = (k * usual + 0.5) / (k + 1.0)
+        white = likely * (1.0 - likely)
+        spread = flat["spread"][:, :, at].astype(np.float64)
+        known = np.maximum(spread, white / BLOCK)
+        # A share of few independent blocks is skewed away from 0 or 1: what is rare comes in clumps.
+        skew = np.maximum(difference * (1.0 - 2.0 * likely), 0.0) / white
+        skew *= SKEW
+        skew += 1.0
+        score = square / known
+        score /= skew
+        score *= table.judge[:, None, k]
+        limit = np.where(table.judge[:, None, k] > 0.0, known * CLIP, np.inf)
+        spread += (np.minimum(square, limit) - spread) * table.remember[:, None, k]
+        flat["spread"][:, :, at] = spread
+        return np.sqrt(score.max(axis=(0, 1)))
+
+
+class _Table(NamedTuple):
+    """What depends on nothing but how many blocks there were, each (J, LONGEST + 1)."""
+
+    gain: Floats  # of the recent shares
+    variance: Floats  # of the difference, for independent blocks of variance 1
+    remember: Floats  # the gain of the history of squared differences; 0 until the recent shares differ from the usual
+    judge: Floats  # 1 / (h² (1 + s/k)), 0 during the wait
+
+
+@lru_cache(maxsize=8)
+def _table(every: float) -> _Table:
+    blind = BLOCK * (SAMPLES + WAIT[0])  # rows behind a false alarm in which there can be no other
+    threshold = np.array(OFFSET) + SLOPE * np.log(SHARE * (every - blind))
+    table = _Table(*(np.zeros((_J, LONGEST + 1)) for _ in range(4)))
+    for j, scale in enumerate(SCALES):
+        recent = usual = both = 0.0  # variances and covariance of the two means
+        for k in range(1, LONGEST + 1):
+            a, b = max(2.0 / (scale + 1.0), 1.0 / k), 1.0 / k
+            recent = (1.0 - a) ** 2 * recent + a * a
+            usual = (1.0 - b) ** 2 * usual + b * b
+            both = (1.0 - a) * (1.0 - b) * both + a * b
+            table.gain[j, k] = a
+            table.variance[j, k] = max(recent + usual - 2.0 * both, 1e-12)
+        k = np.arange(LONGEST + 1)
+        since = k - WAIT[j] // 2
+        table.remember[j] = np.where(since > 0, 1.0 / np.maximum(since, 1), 0.0)
+        table.judge[j] = np.where(k > WAIT[j], 1.0 / (threshold[j] * (1.0 + scale / np.maximum(k, 1))), 0.0)
+    return table
