@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from carrousel.data.schema import Schema
-from carrousel.errors import ColumnError, TimeError
+from carrousel.errors import ColumnError, SettingError, TimeError
 from carrousel.stream import DetectStream, Event, Rules
 from watcher import WARM, Detector, hourly
 
@@ -283,3 +283,21 @@ def test_no_event_depends_on_a_later_row():
         changed = np.concatenate([values[:length], 100 - values[length:]])
         assert DetectStream(hourly()).push(rows(changed))[:length] == whole[:length]
     assert any(e.alarm for e in whole)
+
+
+def test_a_stream_of_a_series_that_was_fitted_on_goes_on_after_its_table():
+    detector = hourly()
+    detector.ends = {"y": START + np.timedelta64(8, "h")}
+    stream = DetectStream(detector)
+    assert stream.newest == START + np.timedelta64(8, "h")
+    assert stream.update({"ds": at(8), "y": 1}).kind == "duplicate"
+    assert stream.update({"ds": at(7), "y": 1}).kind == "late"
+    event = stream.update({"ds": at(10), "y": 20.5})
+    assert event.notes == ("1 row skipped after 2024-01-01T08:00:00",)
+    assert event.alarm
+    assert not event.warming
+    assert stream.count("rows") == 1
+    assert DetectStream(detector, "another").update({"ds": at(0), "y": 1}).warming
+    detector.ends["z"] = START
+    with pytest.raises(SettingError, match="expected one of 2 series, such as 'y', got no name"):
+        DetectStream(detector)

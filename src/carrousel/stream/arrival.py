@@ -128,6 +128,7 @@ class Arrival(Online):
                 "newest": Field(dtype="int64"),
                 "interval": Field(dtype="int64"),
                 "lead": Field(dtype="int64"),
+                "started": Field(dtype="bool", start=False),
                 "silent": Field(dtype="bool", start=False),
                 "running": Field(dtype="bool", start=False),
                 "values": Field(shape=(variables,), start=np.nan),
@@ -135,6 +136,10 @@ class Arrival(Online):
                 **runs,
             },
         )
+
+    def start(self, row: int, tick: int) -> None:
+        """Let a stream go on after a row that was seen elsewhere: in the table that the detector was fitted on."""
+        self.arrays["newest"][row], self.arrays["started"][row] = tick, True
 
     def admit(self, index: Index, ticks: Ints, values: Floats) -> Admission:
         """Enter one row of each of some streams into the books.
@@ -146,8 +151,8 @@ class Arrival(Online):
         values : float64 (n, K), NaN where nothing was observed
         """
         a = self.arrays
-        newest, rows, last = a["newest"][index], a["rows"][index], a["values"][index]
-        first = rows == 0
+        newest, last = a["newest"][index], a["values"][index]
+        first = ~a["started"][index]
         since = np.where(first, 1, ticks - newest)
         take = since > 0
         kind = np.where(take, ROW, LATE)
@@ -163,7 +168,8 @@ class Arrival(Online):
         stuck, was_stuck = self._stick(index, values, take)
         a["newest"][index] = np.where(take, ticks, newest)
         a["values"][index] = np.where(take[:, None], values, last)
-        a["rows"][index] = rows + take
+        a["rows"][index] += take
+        a["started"][index] |= take
         a["silent"][index] &= ~take
         a["skipped"][index] += missing
         a["lost"][index] += missing - fed
@@ -208,8 +214,8 @@ class Arrival(Online):
     def admit_one(self, tick: int, values: Sequence[float]) -> Arrived:
         """``admit`` for the only stream of a batch of one, in plain Python: a tenth of the time."""
         a = self.arrays
-        rows, newest = a["rows"].item(), a["newest"].item()
-        if rows and tick <= newest:
+        started, newest = a["started"].item(), a["newest"].item()
+        if started and tick <= newest:
             kind = LATE
             if tick == newest:
                 last: list[float] = a["values"][0].tolist()
@@ -218,7 +224,7 @@ class Arrival(Online):
             a[("", "late", "duplicates", "conflicts")[kind]][0] += 1
             return Arrived(kind, interval=self._usual())
         one = Arrived(ROW, interval=self._usual())
-        if rows:
+        if started:
             self._skip_one(one, newest, tick)
         self._stick_one(one, values)
         if a["silent"].item():
@@ -226,7 +232,8 @@ class Arrival(Online):
             a["silent"][0] = False
         a["newest"][0] = tick
         a["values"][0] = values
-        a["rows"][0] = rows + 1
+        a["rows"][0] += 1
+        a["started"][0] = True
         return one
 
     def _usual(self) -> int:
@@ -308,7 +315,7 @@ class Arrival(Online):
         a = self.arrays
         interval = np.full(self.batch, self._interval) if self._interval else a["interval"] * (a["lead"] >= AHEAD)
         long = (now - a["newest"]) > self.rules.silent_after * interval
-        found = (a["rows"] > 0) & (interval > 0) & long & ~a["silent"]
+        found = a["started"] & (interval > 0) & long & ~a["silent"]
         a["silent"] |= found
         return np.flatnonzero(found)
 

@@ -10,11 +10,11 @@ from typing import Any, Self
 
 import numpy as np
 
-from carrousel.errors import TimeError
+from carrousel.errors import SettingError, TimeError
 from carrousel.stream.arrival import CONFLICT, LATE, ROW, Arrived, Rules
 from carrousel.stream.event import CHANGES, Event, Trend, causes
-from carrousel.stream.record import SECOND, Columns
-from carrousel.stream.source import Source
+from carrousel.stream.record import Columns
+from carrousel.stream.source import Source, by_variable, ends
 from carrousel.stream.streams import KINDS, Streams
 
 
@@ -35,7 +35,8 @@ class DetectStream:
     Parameters
     ----------
     detector : carrousel.Detector, or what has its ``schema``, ``variables`` and ``watch``
-    unique_id : name of the stream
+    unique_id : name of the stream; one that the detector was fitted on goes on after the rows of that table, any other
+        starts anew. None where there is only one
     rules : what to do with rows that are not as they should be
 
     Examples
@@ -47,8 +48,13 @@ class DetectStream:
     """
 
     def __init__(self, detector: Source, unique_id: str | None = None, *, rules: Rules | None = None) -> None:
-        name = Columns(tuple(detector.variables), detector.schema).default_id() if unique_id is None else unique_id
-        self._take(Streams(detector, (name,), rules=rules))
+        known = ends(detector)
+        if unique_id is None and len(known) > 1:
+            first = next(iter(known))
+            raise SettingError(f"stream: expected one of {len(known)} series, such as {first!r}, got no name")
+        if unique_id is None:
+            unique_id = next(iter(known), Columns(tuple(detector.variables), detector.schema).default_id())
+        self._take(Streams(detector, (unique_id,), rules=rules))
 
     def _take(self, streams: Streams) -> None:
         self.streams, self.unique_id = streams, streams.ids[0]
@@ -64,7 +70,7 @@ class DetectStream:
     @property
     def newest(self) -> Any:
         """Stamp of the newest row; None before the first."""
-        if not self.count("rows"):
+        if not self.streams.arrival.arrays["started"][0]:
             return None
         return self.streams.columns.ds(self.count("newest"))
 
@@ -97,13 +103,13 @@ class DetectStream:
         arrays = self.streams.arrival.arrays
         tick = record.tick
         if tick is None:
-            tick = int(arrays["newest"][0]) + 1 if arrays["rows"][0] else 0
-        if self.streams.rules.late == "refuse" and arrays["rows"][0] and tick <= arrays["newest"][0]:
+            tick = int(arrays["newest"][0]) + 1 if arrays["started"][0] else 0
+        if self.streams.rules.late == "refuse" and arrays["started"][0] and tick <= arrays["newest"][0]:
             raise TimeError(
                 f"stream {self.unique_id!r}: expected a row after {self.newest}, got one of {columns.ds(tick)}; send "
                 "rows once and in order, or let late ones be ignored"
             )
-        before = columns.ds(int(arrays["newest"][0])) if arrays["rows"][0] else None
+        before = columns.ds(int(arrays["newest"][0])) if arrays["started"][0] else None
         verdict = self.judge(tick, record.values)
         return self._event(verdict, columns.ds(tick), record.notes, before)
 
@@ -118,15 +124,15 @@ class DetectStream:
         if arrived.kind != ROW:
             number = arrival.arrays["incidents"].item() if arrival.arrays["running"].item() else 0
             return Verdict(arrived, None, False, number, 0)
-        unit = SECOND if streams.columns.clock == "time" else 1
+        second = streams.columns.second
         alarm, ended = False, 0
         for back in range(arrived.fed, 0, -1):
             nothing = np.full((1, len(values)), np.nan)
-            readings = watch.step(nothing, np.array([(tick - back * arrived.interval) / unit]))
+            readings = watch.step(nothing, np.array([(tick - back * arrived.interval) * second]))
             began = bool(readings.alarm[0])
             ended = max(ended, arrival.count_one(began, bool(readings.incident[0]))[1])
             alarm |= began
-        readings = watch.step(np.array([values]), np.array([tick / unit]))
+        readings = watch.step(np.array([values]), np.array([tick * second]))
         began = bool(readings.alarm[0])
         incident, over = arrival.count_one(began, bool(readings.incident[0]))
         return Verdict(arrived, readings, alarm or began, incident, max(ended, over))
@@ -207,24 +213,12 @@ class DetectStream:
         """The event of a row that was taken; from here on there are plain Python values only."""
         r, variables = verdict.readings, self.streams.variables
         score, p_value = float(r.score[0]), float(r.p_value[0])
-        lines = (
-            r.expected,
-            r.lower,
-            r.upper,
-            r.residual,
-            r.level,
-            r.slope,
-            r.slope_lower,
-            r.slope_upper,
-            r.change,
-            r.drift,
-        )
         expected: dict[str, float] = {}
         band: dict[str, tuple[float, float]] = {}
         residual: dict[str, float] = {}
         trend: dict[str, Trend] = {}
         drift: tuple[str, ...] = ()
-        for name, *line in zip(variables, *(array[0].tolist() for array in lines), strict=True):
+        for name, *line in zip(variables, *by_variable(r), strict=True):
             mean, low, high, rest, level, slope, slope_low, slope_high, change, drifts = line
             if mean == mean:
                 expected[name], band[name] = mean, (low, high)

@@ -160,6 +160,11 @@ class Columns:
             return tick
         return ticks_of(name, value)
 
+    @property
+    def second(self) -> float:
+        """What a tick is in seconds: 0 for whole numbers, which have no time of day."""
+        return 1 / SECOND if self.clock == "time" else 0.0
+
     def ds(self, tick: int) -> Any:
         """The stamp of a tick: datetime64, in whole seconds where it is one, or int."""
         if self.clock != "time":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -77,4 +77,24 @@ class Source(Protocol):
     def schema(self) -> Schema | None: ...
     @property
     def variables(self) -> tuple[str, ...]: ...
-    def watch(self, batch: int = 1) -> Any: ...
+    def watch(self, batch: int = 1, *, ids: Sequence[str] | None = None) -> Any: ...
+
+
+def ends(detector: Source) -> Mapping[str, Any]:
+    """The last stamp of every series that the detector was fitted on, by name: its streams go on from there."""
+    return getattr(detector, "ends", {})
+
+
+BY_VARIABLE = (
+    "expected", "lower", "upper", "residual", "level", "slope", "slope_lower", "slope_upper", "change", "drift",
+)  # fmt: skip
+
+
+def by_variable(readings: Readings) -> list[list[Any]]:
+    """What was said of the first stream's variables: BY_VARIABLE as plain values, K each."""
+    unknown = np.full(readings.expected.shape, np.nan)
+    if not hasattr(readings, "level"):
+        lines = [getattr(readings, name) for name in BY_VARIABLE[:4]] + [unknown] * 4 + [unknown < 0, unknown < 0]
+    else:
+        lines = [getattr(readings, name) for name in BY_VARIABLE]
+    return [line[0].tolist() for line in lines]

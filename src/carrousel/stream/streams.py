@@ -20,7 +20,7 @@ from carrousel.errors import SettingError, ShapeError
 from carrousel.stream.arrival import ROW, Admission, Arrival, Flags, Floats, Index, Ints, Rules
 from carrousel.stream.record import SECOND, Columns
 from carrousel.stream.rows import one_each, read_rows
-from carrousel.stream.source import NAMES, Source, Watch
+from carrousel.stream.source import NAMES, Source, Watch, ends
 
 if TYPE_CHECKING:
     from carrousel.stream.detect import DetectStream
@@ -54,15 +54,18 @@ class Streams:
     Parameters
     ----------
     detector : carrousel.Detector, or what has its ``schema``, ``variables`` and ``watch``
-    ids : names of the streams, (N,), each once
+    ids : names of the streams, (N,), each once. Those that the detector was fitted on go on after its table
     rules : what to do with rows that are not as they should be
+    fresh : let them all start anew
 
     Raises
     ------
     SettingError : no stream, or two of one name
     """
 
-    def __init__(self, detector: Source, ids: Iterable[str], *, rules: Rules | None = None) -> None:
+    def __init__(
+        self, detector: Source, ids: Iterable[str], *, rules: Rules | None = None, fresh: bool = False
+    ) -> None:
         self.ids = tuple(ids)
         if not self.ids or len(set(self.ids)) < len(self.ids):
             twice = next((name for name in self.ids if self.ids.count(name) > 1), None)
@@ -70,10 +73,14 @@ class Streams:
             raise SettingError(f"ids: expected names of streams that differ, got {got}")
         self.detector, self.variables = detector, tuple(detector.variables)
         self.columns = Columns(self.variables, detector.schema)
-        self.watch: Watch = detector.watch(len(self.ids))
+        self.watch: Watch = detector.watch(len(self.ids)) if fresh else detector.watch(ids=self.ids)
         interval, steps = _clock(detector.schema)
         self.rules = rules or Rules()
         self.arrival = Arrival(len(self.ids), len(self.variables), rules=self.rules, interval=interval, steps=steps)
+        known = {} if fresh else ends(detector)
+        for row, name in enumerate(self.ids):
+            if name in known:
+                self.arrival.start(row, self.columns.tick_of(known[name]))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -92,7 +99,7 @@ class Streams:
         alarm, ended = np.zeros(n, bool), np.zeros(n, np.int64)
         if admission.fed.any():
             self._feed_missing(np.arange(len(self))[index], ticks, admission, alarm, ended)
-        seconds = ticks / SECOND if self.columns.clock == "time" else ticks.astype(np.float64)
+        seconds = (ticks * self.columns.second).astype(np.float64)
         whole = isinstance(index, slice) and bool(take.all())
         if whole:
             readings = self.watch.step(values, seconds)
@@ -183,10 +190,9 @@ class Streams:
             chosen = which[place]
             part = self.watch.fork(chosen)
             nothing = np.full((len(chosen), len(self.variables)), np.nan)
-            unit = SECOND if self.columns.clock == "time" else 1
             for back in range(count, 0, -1):
-                seconds = (ticks[place] - back * admission.interval[place]) / unit
-                readings = part.step(nothing, seconds)
+                past = (ticks[place] - back * admission.interval[place]) * self.columns.second
+                readings = part.step(nothing, past.astype(np.float64))
                 _, over = self.arrival.count(chosen, readings.alarm, readings.incident)
                 alarm[place] |= readings.alarm
                 ended[place] = np.maximum(ended[place], over)
@@ -229,7 +235,7 @@ class Streams:
 def _spread(readings: Any, take: Flags) -> Any:
     """Readings of the rows that were taken as those of all n rows: NaN, False or 0 for the others."""
     whole: dict[str, npt.NDArray[Any]] = {}
-    for name in NAMES:
+    for name in [name for name in NAMES if hasattr(readings, name)]:
         part: npt.NDArray[Any] = getattr(readings, name)
         array = np.full((len(take), *part.shape[1:]), np.nan if part.dtype.kind == "f" else 0, part.dtype)
         array[take] = part

@@ -15,10 +15,15 @@ from carrousel.artifact import Artifact, read, save
 from carrousel.config import from_dict, to_dict
 from carrousel.data.panel import Panel
 from carrousel.data.schema import Schema
+from carrousel.digest import sha256
 from carrousel.engine import Engine
 from carrousel.errors import ConfigError, HistoryError, NotTrainedError, SettingError, WeightsError, require
 from carrousel.online.watch import Watch
+from carrousel.stream import DetectStream, Incident, Rules, Streams
+from carrousel.stream.store import load_streams
+from carrousel.tasks.detect_evaluate import Evaluation, evaluate
 from carrousel.tasks.detect_setting import DetectSettings, Promise
+from carrousel.tasks.detect_table import Judged, judge
 
 if TYPE_CHECKING:
     from carrousel.training import History, Report
@@ -67,6 +72,7 @@ class Detector:
         self._artifact: Artifact | None = None
         self._engine: Engine | None = None
         self._states: dict[str, Arrays] = {}
+        self.ends: dict[str, Any] = {}
 
     @classmethod
     def online(cls, variables: str | Sequence[str] = ("y",), **settings: Any) -> Detector:
@@ -177,6 +183,7 @@ class Detector:
         self.interval_s = interval_of(panel)
         self._use(artifact)
         self._states, rarity = self._replay(panel)
+        self.ends = {name: panel.ds[panel.rows(s)][-1] for s, name in enumerate(panel.ids)}
         self.factor, counted = correction(rarity, self.promised, seed=s.seed)
         notes.append(counted)
         self.notes = notes
@@ -234,6 +241,119 @@ class Detector:
                     arrays[key][place] = value
         return watch
 
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of all that the state of a stream depends on, in hexadecimal: states of two detectors do not mix."""
+        self._ready()
+        assert self._artifact is not None
+        said = repr((to_dict(self.settings), self._variables, self.factor, self.interval_s, Watch.members))
+        parts = [said.encode(), *(self._artifact.weights[name].tobytes() for name in sorted(self._artifact.weights))]
+        return sha256(b"".join(parts))
+
+    def stream(
+        self, unique_id: str | None = None, *, state: str | Path | None = None, rules: Rules | None = None
+    ) -> DetectStream:
+        """A live stream of one series: an event at every row.
+
+        Parameters
+        ----------
+        unique_id : a series that the detector was fitted on, whose stream goes on after that table, or a new name,
+            which starts cold; None where there is only one
+        state : a file that the stream was saved to; it goes on from there with the same bits
+        rules : what to do with late rows, gaps and silence
+
+        Raises
+        ------
+        NotTrainedError
+        SettingError : several series and no name, or one that the file does not hold
+        ArtifactError : the file is no state of this detector
+        """
+        if state is None:
+            return DetectStream(self, unique_id, rules=rules)
+        streams = load_streams(state, self, rules=rules)
+        if unique_id is None and len(streams) > 1:
+            raise SettingError(
+                f"stream: expected one of the {len(streams)} series in {state}, such as {streams.ids[0]!r}, got no name"
+            )
+        return streams.one(streams.ids[0] if unique_id is None else unique_id)
+
+    def streams(
+        self, ids: Sequence[str] = (), *, state: str | Path | None = None, rules: Rules | None = None
+    ) -> Streams:
+        """Live streams of many series, fed with a table of one row of each.
+
+        Parameters
+        ----------
+        ids : their names; those of the file where there is one
+        state, rules : as for ``stream``
+
+        Raises
+        ------
+        NotTrainedError
+        SettingError : no names, or two that are equal
+        ArtifactError : the file is no state of this detector
+        """
+        return Streams(self, ids, rules=rules) if state is None else load_streams(state, self, rules=rules)
+
+    def judge(self, frame: Frame) -> Judged:
+        """Judge every row of a table as a stream would have: everything that is known of them, as arrays.
+
+        Raises
+        ------
+        NotTrainedError
+        DataError : a table that cannot be used
+        """
+        self.notes = []
+        return judge(self, frame, notes=self.notes)
+
+    def predict(self, frame: Frame) -> Frame:
+        """The events of a table, the same as if its rows came one by one.
+
+        Parameters
+        ----------
+        frame : pandas, polars, pyarrow or a dict of columns; rows in any order. A series that the detector was fitted
+            on goes on after that table if all its rows here are later; any other starts cold
+
+        Returns
+        -------
+        frame of the kind that came in, by series and time: id, stamp, kind, score, p_value, warming, alarm, incident,
+        ended, and by variable expected, lower, upper, residual, level, slope, its interval, change, drift, stuck
+
+        Raises
+        ------
+        NotTrainedError
+        DataError : a table that cannot be used
+        """
+        return self.judge(frame).frame(frame)
+
+    def events(self, frame: Frame) -> tuple[Incident, ...]:
+        """The incidents of a table: start, end, highest score, and which variables and members caused them.
+
+        Raises
+        ------
+        NotTrainedError
+        DataError : a table that cannot be used
+        """
+        return self.judge(frame).incidents
+
+    def evaluate(self, frame: Frame, labels: Frame | str, *, train: Frame | None = None) -> Evaluation:
+        """Judge a table and compare the incidents with labels, beside naive detectors; see ``tasks.detect_evaluate``.
+
+        Parameters
+        ----------
+        frame : the rows to judge
+        labels : a table with ``start`` and ``end`` and, of several series, their id column; or with the time column and
+            one of 0 and 1; or the name of such a column of `frame`
+        train : the rows before, on which the naive detectors set their thresholds; without them they do so on the first
+            15 % of each series, at most 750 rows, which then count for nobody
+
+        Raises
+        ------
+        NotTrainedError
+        DataError : a table or labels that cannot be used
+        """
+        return evaluate(self, frame, labels, train=train)
+
     def save(self, path: str | Path, *, overwrite: bool = False, card: str = "") -> Path:
         """Write the detector to a folder; ``carrousel.load`` reads it.
 
@@ -251,6 +371,7 @@ class Detector:
             "schema": None if self.schema is None else self.schema.to_dict(),
             "variables": list(self._variables),
             "ids": names,
+            "ends": [_plain(self.ends[name]) for name in names],
             "factor": self.factor,
             "interval_s": self.interval_s,
             "notes": self.notes,
@@ -287,6 +408,7 @@ class Detector:
         detector.interval_s, detector.notes = known.interval_s, list(known.notes)
         detector._use(artifact)
         detector._states = _states(artifact.context or {}, known.ids, detector.watch(1).state)
+        detector.ends = _ends(known)
         return detector
 
 
@@ -297,9 +419,26 @@ class _Statistics:
     schema: object
     variables: tuple[str, ...]
     ids: tuple[str, ...]
+    ends: tuple[int | str, ...]
     factor: float
     interval_s: float
     notes: tuple[str, ...]
+
+
+def _plain(stamp: Any) -> int | str:
+    """A stamp for JSON."""
+    return str(stamp) if isinstance(stamp, np.datetime64) else int(stamp)
+
+
+def _ends(known: _Statistics) -> dict[str, Any]:
+    """The last stamps of the series that a detector was fitted on."""
+    try:
+        ends = [np.datetime64(end, "s") if isinstance(end, str) else end for end in known.ends]
+        return dict(zip(known.ids, ends, strict=True))
+    except ValueError as error:
+        raise ConfigError(
+            f"statistics: expected a last stamp of each series, got others ({error}); save it again"
+        ) from error
 
 
 def _states(
