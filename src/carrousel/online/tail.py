@@ -41,10 +41,10 @@ class Tail(Online):
 
     Parameters
     ----------
-    batch, variables : N, K top : float64 (M,), where the bins of each statistic end; what is above counts as `top`
-    excesses : how many of the past the tail holds at least; by default it is the upper ``TAIL`` of them. Few lie far
-    out
-        and say more of what is rare where the tail is not exponential
+    batch, variables : N, K
+    top : float64 (M,), where the bins of each statistic end; what is above counts as `top`
+    excesses : how many of the past the tail holds; by default the upper ``TAIL`` of them, which is the most. Few lie
+        far out, and say more of what is rare where the tail is not exponential
     """
 
     def __init__(self, batch: int, variables: int, top: npt.ArrayLike, *, excesses: float = np.inf) -> None:
