@@ -9,6 +9,7 @@ import numpy as np
 
 from carrousel.data.schema import Schema
 from carrousel.online.state import Field, Online
+from carrousel.tasks.detect_setting import Promise
 
 MEMBERS = ("forecast", "range")
 WARM = 8
@@ -74,10 +75,10 @@ class Watch(Online):
 class Detector:
     """``carrousel.Detector`` as far as streams need it."""
 
-    promised = 0.001
-
-    def __init__(self, *variables: str, schema: Schema | None = None, settings: str = "") -> None:
-        self.variables, self.schema, self.settings = variables or ("y",), schema, settings
+    def __init__(self, *variables: str, schema: Schema | None = None, false_alarms: str = "1/1000 rows") -> None:
+        self.variables, self.schema = variables or ("y",), schema
+        self.settings = SimpleNamespace(false_alarms=false_alarms)
+        self.promise = Promise.parse(false_alarms)
         self.ends: dict[str, object] = {}
 
     def watch(self, batch: int = 1, *, ids: Sequence[str] | None = None) -> Watch:
@@ -89,8 +90,8 @@ class Detector:
         return watch
 
 
-def hourly(*variables: str, **parts: object) -> Detector:
+def hourly(*variables: str, false_alarms: str = "1/1000 rows", **parts: object) -> Detector:
     """One whose training table had hourly rows."""
     names = variables or ("y",)
     schema = Schema(time="ds", target=names, frequency="h", joint=len(names) > 1, **parts)
-    return Detector(*names, schema=schema)
+    return Detector(*names, schema=schema, false_alarms=false_alarms)

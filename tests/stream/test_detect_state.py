@@ -143,7 +143,7 @@ def test_what_is_no_state_of_this_detector_is_refused_in_one_sentence(change, sa
 def test_a_state_of_a_newer_version_or_another_detector_is_refused(tmp_path):
     with pytest.raises(VersionError, match="pip install --upgrade"):
         load_streams(changed(saved(tmp_path), format_version=9), hourly())
-    for other in (Detector(settings="other"), hourly("z"), hourly("a", "b")):
+    for other in (hourly(false_alarms="1/week"), hourly("z"), hourly("a", "b")):
         with pytest.raises(ArtifactError):
             load_streams(saved(tmp_path), other)
 

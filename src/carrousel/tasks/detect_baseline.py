@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from carrousel.metrics.window import Ints
-from carrousel.online.alarm import CALM
+from carrousel.online.alarm import CALM, HOLD
 
 Floats = npt.NDArray[np.float64]
 
@@ -24,13 +24,12 @@ TINY = 1e-12  # of the size of the values: less is no deviation
 def deviation(values: Floats) -> Floats:
     """Distance from the mean of the last ``WINDOW`` rows, in their standard deviations; float64 (T,)."""
     known = ~np.isnan(values)
-    centre = np.nanmedian(values, axis=0) if known.any() else 0.0
-    x = np.where(known, values - centre, 0.0)
+    first = values[np.argmax(known, axis=0), np.arange(values.shape[1])]  # so that squares of a high level lose nothing
+    x = np.where(known, values - first, 0.0)
     total, square, count = (_before(part, WINDOW) for part in (x, x * x, known.astype(np.float64)))
     mean = total / np.maximum(count, 1)
     spread = np.sqrt(np.maximum(square / np.maximum(count, 1) - mean**2, 0))
-    least = TINY * (1 + np.abs(x).max(axis=0, initial=0))
-    score = np.abs(x - mean) / np.maximum(spread, least)
+    score = np.abs(x - mean) / np.maximum(spread, _least(values))
     return _largest(np.where(known & (count >= 10), score, np.nan))
 
 
@@ -41,8 +40,7 @@ def jump(values: Floats) -> Floats:
     size, count = np.where(known, change, 0), known.astype(np.float64)
     total, seen = np.cumsum(size, axis=0) - size, np.cumsum(count, axis=0) - count
     usual = total / np.maximum(seen, 1)
-    least = TINY * (1 + np.nanmax(np.abs(values), axis=0, initial=0))
-    return _largest(np.where(known & (seen >= 10), change / np.maximum(usual, least), np.nan))
+    return _largest(np.where(known & (seen >= 10), change / np.maximum(usual, _least(values)), np.nan))
 
 
 def beyond(values: Floats) -> Floats:
@@ -51,9 +49,9 @@ def beyond(values: Floats) -> Floats:
     high = np.fmax.accumulate(values, axis=0)
     nothing = np.full((1, values.shape[1]), np.nan)
     low, high = (np.concatenate([nothing, part[:-1]]) for part in (low, high))
-    least = TINY * (1 + np.nanmax(np.abs(values), axis=0, initial=0))
+    seen = np.cumsum(~np.isnan(values), axis=0) - ~np.isnan(values)
     outside = np.maximum(np.maximum(low - values, values - high), 0)
-    return _largest(outside / np.maximum(high - low, least))
+    return _largest(np.where(seen >= 10, outside / np.maximum(high - low, _least(values)), np.nan))
 
 
 BASELINES: Mapping[str, Callable[[Floats], Floats]] = {
@@ -68,6 +66,11 @@ def _before(values: Floats, window: int) -> Floats:
     total = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values, axis=0)])
     row = np.arange(len(values))
     return total[row] - total[np.maximum(row - window, 0)]
+
+
+def _least(values: Floats) -> Floats:
+    """The size below which a deviation is rounding, of what was seen so far."""
+    return TINY * (1 + np.fmax.accumulate(np.abs(np.where(np.isnan(values), 0, values)), axis=0))
 
 
 def _largest(score: Floats) -> Floats:
@@ -88,7 +91,9 @@ def threshold(scores: Sequence[Floats], promised: float) -> float:
     levels = levels[levels > 0]
     best = float(np.nextafter(levels[0], np.inf)) if len(levels) else np.inf
     for level in levels.tolist():
-        if sum(len(incidents(part, level)) for part in scores) > accepted:
+        spans = [incidents(part, level) for part in scores]
+        # One that goes on and on is many that a lower threshold has joined.
+        if sum(len(part) + int(((part[:, 1] - part[:, 0]) // HOLD).sum()) for part in spans) > accepted:
             return best
         best = level
     return best
