@@ -2,10 +2,13 @@
 
 The rule. A row's *score* is the largest surprise −log₁₀ p of all members and variables, plus half of the second
 largest: one member alone may alarm, two that agree do so earlier. The row's *p-value* is how rare such a score was in
-the stream itself. An *onset* is a score above all of the last ``HOLD`` rows; the onsets are what an alarm could have
-been, each incident giving few of them, so their rate is the rate of alarms, whatever the autocorrelation of the scores.
-A row alarms where an onset so large came less often than the promised false alarms a row. An incident lasts until
-``CALM`` rows in a row are ordinary, and alarms no second time.
+the stream itself. An *onset* is a score above all of the last ``HOLD`` rows, outside an incident; the onsets
+are what an alarm could have been, each incident giving few of them, so their rate is the rate of alarms, whatever the
+autocorrelation of the scores. Its *rarity* is how often a row so large an onset came: in the stream itself, and, by a
+weight of ``ELSEWHERE_ROWS`` rows, on the series without anomalies on which these settings were frozen (a geometric mean
+of the two). A stream that was silent so far thus does not alarm at its first stir, and one that was always lively
+alarms at what would be rare anywhere. A row alarms where the rarity is at most the promised false alarms a row. An
+incident lasts until ``CALM`` rows in a row are ordinary, and alarms no second time.
 
 References
 ----------
@@ -21,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from carrousel.online.state import Field, Online
-from carrousel.online.tail import Tail
+from carrousel.online.tail import MEMORY, Tail
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -31,6 +34,10 @@ HOLD = 50  # rows that an onset must exceed
 TOP = 12.0  # of the scores' histograms
 EXCESSES = 10.0  # of those, how many lie in the tail
 WARM = 100  # rows before which nothing alarms
+ELSEWHERE_ROWS = 4000.0
+ELSEWHERE = ((0.0, 0.0), (0.22, 0.0), (6.0, -4.74), (12.0, -6.54))
+"""log₁₀ of how often a row an onset above x came on artificial series without anomalies: (x, that) at the corners of a
+broken line, by ``benchmarks/nab.py``"""
 CALM, ORDINARY = 10, 0.05  # rows in a row whose p-value is above ORDINARY end an incident
 
 
@@ -92,19 +99,35 @@ class Alarm(Online):
         a["rows"] += 1
         a["seen"] += ok
         p_value = np.where(ok, self.scores.p_values(score[:, None])[:, 0], 1.0)
-        rare = self.onsets.p_values(onset[:, None])[:, 0]
+        running = a["incident"]
+        candidate = np.where(running, 0.0, onset)
+        own = self.onsets.p_values(candidate[:, None])[:, 0]
+        rarity = np.where(candidate > 0, rarity_of(own, candidate, self.onsets.seen), 1.0)
         learnt = ok & (a["seen"] > WARM // 3)
         self.scores.learn(learnt)
         self.onsets.learn(learnt)
-        running = a["incident"]
         promised = self.rate * interval if self.per_second else self.rate
-        fires = ok & ~warming & ~running & (onset > 0) & (rare * self.factor <= promised)
+        fires = ok & ~warming & (candidate > 0) & (rarity * self.factor <= promised)
         calm = np.where(ok & (p_value <= ORDINARY), 0, a["calm"] + 1)
         np.copyto(a["calm"], np.where(fires, 0, calm))
         running &= a["calm"] < CALM
         running |= fires
-        rarity = np.where(onset > 0, rare, 1.0)
         return Judgement(score, onset, rarity, p_value, warming, fires, running.copy())
+
+
+def rarity_of(own: Floats, onset: Floats, seen: Floats) -> Floats:
+    """How often a row so large an onset came, in the stream and elsewhere, float64 (N,).
+
+    Parameters
+    ----------
+    own : float64 (N,), the p-value in the stream
+    onset : float64 (N,)
+    seen : float64 (N,), rows of the stream behind `own`
+    """
+    weight = np.minimum(seen, MEMORY)
+    x, log10_rate = np.array(ELSEWHERE).T
+    elsewhere = np.interp(onset, x, log10_rate)
+    return 10.0 ** ((weight * np.log10(own) + ELSEWHERE_ROWS * elsewhere) / (weight + ELSEWHERE_ROWS))
 
 
 def join(surprise: Floats) -> Floats:
