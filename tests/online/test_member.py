@@ -1,0 +1,126 @@
+"""The baseline and the members, each against its definition written as a loop."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from carrousel.online.baseline import DAY_MEMORY, Baseline
+from carrousel.online.member import EVERY, KEPT, LEVEL_ROWS, SPAN, VARIANCE_ROWS, Members, nearest
+
+YES = np.array([True])
+
+
+def run(values, seconds=None):
+    """Baseline, members and the members' statistics (T, 4) of one stream."""
+    baseline, members = Baseline(1, 1), Members(1, 1)
+    seconds = np.zeros(len(values)) if seconds is None else seconds
+    found = np.zeros((len(values), 1, 4))
+    for t, value in enumerate(values):
+        ok = np.isfinite([value])
+        baseline.update(np.array([value], float), ok, seconds[t : t + 1])
+        members.update(baseline, ok, found[t])
+    return baseline, members, found[:, 0]
+
+
+def test_level_and_spread_of_a_young_stream_are_plain_means():
+    x = np.random.default_rng(0).normal(5, 2, 40)
+    baseline, _, _ = run(x)
+    mean, spread = x[0], 0.0
+    for n, value in enumerate(x[1:], start=2):
+        moved = value - mean
+        mean += moved / n
+        spread += (abs(moved) - spread) / n
+    assert baseline.mean[0] == pytest.approx(x.mean())
+    assert baseline.mean[0] == pytest.approx(mean)
+    assert baseline.spread[0] == pytest.approx(spread)
+
+
+def test_habits_are_means_of_the_half_hour():
+    step = 600.0
+    seconds = np.arange(2000) * step
+    x = np.random.default_rng(1).normal(size=2000)
+    baseline, _, _ = run(x, seconds)
+    half_hours = (seconds // 1800).astype(int) % 48
+    for place in (0, 17, 47):
+        visits = x[half_hours == place]
+        assert len(visits) <= DAY_MEMORY
+        assert baseline.arrays["day"][0, 0, place] == pytest.approx(visits.mean())
+
+
+def test_a_missing_row_changes_nothing_that_is_learnt():
+    x = np.random.default_rng(2).normal(size=60)
+    plain, members, _ = run(x)
+    gaps, others, _ = run(np.insert(x, 30, [np.nan] * 5))
+    for name in ("mean", "spread", "error", "day", "week", "count"):
+        np.testing.assert_array_equal(plain.arrays[name][0, 0].ravel()[:4], gaps.arrays[name][0, 0].ravel()[:4])
+    np.testing.assert_array_equal(members.level, others.level)
+
+
+def test_an_outlier_is_clipped_before_it_is_learnt():
+    x = np.random.default_rng(3).normal(size=300)
+    calm, _, _ = run(x)
+    x[-1] = 1e9
+    shaken, _, _ = run(x)
+    assert abs(shaken.mean[0] - calm.mean[0]) < 0.1
+    assert shaken.spread[0] < 1.1 * calm.spread[0]
+
+
+def test_range_is_what_lies_beyond_everything_seen():
+    x = np.concatenate([np.tile([0.0, 10.0], 20), [10.0, 15.0, 15.0, -30.0]])
+    _, _, y = run(x)
+    assert (y[:41, 0] == 0).all()
+    assert y[41, 0] == pytest.approx(np.log1p(5 / 10))
+    assert y[42, 0] == 0
+    assert y[43, 0] == pytest.approx(np.log1p(30 / 15))
+
+
+def test_level_grows_with_a_shift_and_not_with_a_spike():
+    noise = 0.1 * np.random.default_rng(4).normal(size=400)
+    shift, spike = noise.copy(), noise.copy()
+    shift[300:] += 2
+    spike[300] += 2
+    _, _, shifted = run(shift)
+    _, _, spiked = run(spike)
+    assert shifted[300 + 2 * LEVEL_ROWS, 1] > np.log1p(5)
+    assert spiked[300 + 2 * LEVEL_ROWS, 1] < np.log1p(1.5)
+
+
+def test_variance_sees_more_and_less():
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=600)
+    _, _, plain = run(x)
+    wild, stuck = x.copy(), x.copy()
+    wild[500:] *= 5
+    stuck[500:] = stuck[500]
+    usual = np.quantile(plain[200:500, 2], 0.99)
+    assert run(wild)[2][500 + 2 * VARIANCE_ROWS, 2] > usual
+    assert run(stuck)[2][500 + 4 * VARIANCE_ROWS, 2] > 2 * usual
+
+
+def test_shape_is_the_distance_to_the_nearest_kept_stretches():
+    rng = np.random.default_rng(6)
+    kept = rng.normal(size=(3, KEPT, SPAN)).astype(np.float32)
+    stretch = rng.normal(size=(3, SPAN)).astype(np.float32)
+    filled = np.array([KEPT, 20, 2])
+    for row, found in enumerate(nearest(kept, stretch, filled)):
+        far = np.sort(((kept[row, : filled[row]].astype(float) - stretch[row]) ** 2).mean(1))
+        assert found == pytest.approx(np.sqrt(far[:2].mean()), rel=1e-5)
+
+
+def test_stretches_are_kept_in_order_until_the_memory_is_full():
+    x = np.random.default_rng(7).normal(size=EVERY * 20)
+    _, members, _ = run(x)
+    assert members.rows[0] == len(x)
+    assert (members.kept[0, :20] != 0).any(axis=1).all()
+    assert (members.kept[0, 20:] == 0).all()
+    np.testing.assert_array_equal(members.kept[0, 19], members.stretch[0])
+
+
+def test_a_constant_is_no_surprise_and_its_first_change_is():
+    x = np.full(400, 7.0)
+    x[350:] = 8.0
+    _, _, y = run(x)
+    assert (y[100:350, [0, 1]] == 0).all()
+    assert (y[350, :2] > 0).all()
+    assert np.isfinite(y).all()
