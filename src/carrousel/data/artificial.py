@@ -119,7 +119,7 @@ def ordinary(rng: np.random.Generator, rows: int, step_s: int) -> tuple[str, Flo
         y = np.maximum(y, 0)
     if rng.random() < 0.25 and not counted:  # as a sensor rounds
         grain = np.quantile(np.abs(y), 0.9) / rng.choice([20, 100, 500])
-        y = np.round(y / grain) * grain
+        y = np.round(y / grain) * grain if grain else y
     return shape, y * (1.0 if counted else unit), seconds
 
 
