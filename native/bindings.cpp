@@ -12,6 +12,7 @@
 #endif
 
 #include <cstring>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -22,6 +23,7 @@
 #include "network.h"
 #include "sha256.h"
 #include "train.h"
+#include "watch.h"
 
 namespace nb = nanobind;
 
@@ -324,6 +326,74 @@ void multiply(const std::string& isa, const std::string& real, const std::string
         run(trainers.single);
 }
 
+// The detector's per-row work over arrays that the Python components own, and the network's step in its middle.
+struct PyWatch {
+    nb::object session;  // these two are kept as long as the watch
+    std::vector<nb::object> arrays;
+    carrousel::Watch watch;
+    double products;
+
+    static std::map<std::string, carrousel::WatchArray> views(nb::dict arrays) {
+        std::map<std::string, carrousel::WatchArray> all;
+        for (auto [key, value] : arrays) {
+            const std::string name = nb::cast<std::string>(key);
+            PyArrayObject* array = reinterpret_cast<PyArrayObject*>(value.ptr());
+            if (!PyArray_Check(value.ptr()) || !PyArray_IS_C_CONTIGUOUS(array) || !PyArray_ISBEHAVED(array))
+                throw carrousel::Error("watch: expected a contiguous, writable array " + name);
+            const int type = PyArray_TYPE(array);
+            const char kind = type == NPY_FLOAT64                     ? 'd'
+                              : type == NPY_FLOAT32                   ? 'f'
+                              : type == NPY_INT64                     ? 'l'
+                              : type == NPY_UINT8 || type == NPY_BOOL ? 'B'
+                                                                      : '?';
+            all[name] = {PyArray_DATA(array), kind, static_cast<std::size_t>(PyArray_SIZE(array))};
+        }
+        return all;
+    }
+
+    PyWatch(nb::object own, std::size_t variables, const std::map<std::string, std::vector<double>>& numbers,
+            nb::dict of)
+        : session(own),
+          watch(*nb::inst_ptr<PySession>(own)->session, variables, numbers, views(of)),
+          products(nb::inst_ptr<PySession>(own)->owner->products[0] + 2000) {  // about what the rest costs
+        for (auto [key, value] : of) arrays.push_back(nb::borrow(value));
+    }
+};
+
+// The fields of carrousel.online.watch.Readings in their order; None where the arguments are not plain or no times.
+nb::object watch_step(PyWatch& w, nb::handle values, nb::handle seconds) {
+    PySession& s = *nb::inst_ptr<PySession>(w.session);
+    const npy_intp shape[3] = {static_cast<npy_intp>(w.watch.batch()), static_cast<npy_intp>(w.watch.variables()),
+                               static_cast<npy_intp>(w.watch.members())};
+    PyArrayObject *x = reinterpret_cast<PyArrayObject*>(values.ptr()),
+                  *times = reinterpret_cast<PyArrayObject*>(seconds.ptr());
+    if (!is_plain(values.ptr(), NPY_FLOAT64, 2) || !is_plain(seconds.ptr(), NPY_FLOAT64, 1) ||
+        PyArray_DIM(x, 0) != shape[0] || PyArray_DIM(x, 1) != shape[1] || PyArray_DIM(times, 0) != shape[0])
+        return nb::none();
+    const double* clock = static_cast<const double*>(PyArray_DATA(times));
+    for (npy_intp n = 0; n < shape[0]; ++n)
+        if (!w.watch.is_time(clock[n])) return nb::none();
+    nb::object fields = nb::steal(PyTuple_New(12));
+    if (!fields.is_valid()) nb::raise_python_error();
+    Py_ssize_t place = 0;
+    const auto make = [&]<class T>(int dimensions, int type, T*& data) {
+        PyObject* array = PyArray_SimpleNew(dimensions, shape, type);
+        if (array == nullptr) nb::raise_python_error();
+        data = static_cast<T*>(PyArray_DATA(reinterpret_cast<PyArrayObject*>(array)));
+        PyTuple_SET_ITEM(fields.ptr(), place++, array);
+    };
+    carrousel::WatchReadings out{};
+    for (double** of_stream : {&out.score, &out.onset, &out.rarity, &out.p_value}) make(1, NPY_FLOAT64, *of_stream);
+    for (std::uint8_t** flag : {&out.warming, &out.alarm, &out.incident}) make(1, NPY_BOOL, *flag);
+    for (double** of_variable : {&out.expected, &out.lower, &out.upper, &out.residual})
+        make(2, NPY_FLOAT64, *of_variable);
+    make(3, NPY_FLOAT64, out.contributions);
+    const Busy busy(s);
+    work(w.products * static_cast<double>(s.session->batch()),
+         [&] { w.watch.step(static_cast<const double*>(PyArray_DATA(x)), clock, out); });
+    return fields;
+}
+
 bool load_numpy() {
     import_array1(false);
     return true;
@@ -374,6 +444,14 @@ NB_MODULE(_native, module) {
         auto session = std::make_unique<Session>(model->model, batch, threads);
         return new PySession(std::move(model), std::move(session));
     });
+    nb::class_<PyWatch>(module, "Watch").def("step", &watch_step);
+    module.def("watch", [](nb::object session, std::size_t variables, nb::dict numbers, nb::dict arrays) {
+        if (!nb::isinstance<PySession>(session)) throw carrousel::Error("watch: expected a session of this engine");
+        std::map<std::string, std::vector<double>> values;
+        for (auto [key, value] : numbers)
+            for (nb::handle number : value) values[nb::cast<std::string>(key)].push_back(nb::cast<double>(number));
+        return new PyWatch(session, variables, values, arrays);
+    });
     nb::class_<carrousel::Sha256>(module, "Sha256")  // with the face of hashlib's
         .def(nb::init<>())
         .def("update", [](carrousel::Sha256& digest, nb::bytes data) { digest.update(data.data(), data.size()); })
@@ -401,6 +479,15 @@ NB_MODULE(_native, module) {
         const carrousel::Kernels& kernels = *carrousel::choose_isa(isa).kernels;
         const float total = kernels.multiply(rounds);
         return total == total ? kernels.multiply_flops * rounds : 0;
+    });
+    module.def("watch_functions", [](const std::string& isa, nb::handle x, nb::handle out) {  // (n) to (5, n)
+        const auto data = [](nb::handle h) {
+            return static_cast<double*>(PyArray_DATA(reinterpret_cast<PyArrayObject*>(h.ptr())));
+        };
+        const std::size_t n = static_cast<std::size_t>(PyArray_SIZE(reinterpret_cast<PyArrayObject*>(x.ptr())));
+        double* y = data(out);
+        carrousel::watch_kernel(carrousel::choose_isa(isa))
+            .functions(data(x), y, y + n, y + 2 * n, y + 3 * n, y + 4 * n, n);
     });
     module.def("train_forward", &train<false>);
     module.def("train_backward", &train<true>);

@@ -10,7 +10,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,9 @@ from carrousel.errors import SettingError, ShapeError
 from carrousel.kernel import Floats, Ids, Record
 from carrousel.native import Dtype, NativeNetwork, NativeStreams
 from carrousel.numpy_engine import NumpyNetwork, NumpyStreams
+
+if TYPE_CHECKING:
+    from carrousel import _native as native_types
 
 FLOATS, INTEGERS = ("float32",), ("int32", "int64")
 Streams = NativeStreams | NumpyStreams
@@ -266,6 +269,11 @@ class Session:
     @property
     def engine(self) -> Engine:
         return self._engine
+
+    @property
+    def compiled(self) -> native_types.Session | None:
+        """What native code steps in place of ``step``; None with NumPy, and while a trace is open."""
+        return self._streams.session if isinstance(self._streams, NativeStreams) and self._trace is None else None
 
     @property
     def batch(self) -> int:

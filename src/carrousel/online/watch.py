@@ -2,6 +2,9 @@
 
 A row passes through five stations, each of which sees the past only: the forecasts made for it earlier, the baseline,
 the members' statistics, their p-values, the judgement. Then the network forecasts the rows after it.
+
+Two twins do this: the NumPy files of this room, which say what is done, and where the engine is native, compiled code
+(``native_watch.py``) over the same arrays, a hundred times faster for one stream.
 """
 
 from __future__ import annotations
@@ -13,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from carrousel.engine import Engine, Session
-from carrousel.errors import ShapeError
+from carrousel.errors import ShapeError, TimeError
+from carrousel.online import native_watch
 from carrousel.online.alarm import Alarm
 from carrousel.online.baseline import Baseline, feature_count
 from carrousel.online.forecast import HORIZONS, Forecast
@@ -93,6 +97,10 @@ class Watch:
         rows = self.batch * self.variables
         self._features = np.zeros((rows, feature_count(HORIZONS)), np.float32)
         self._y = np.zeros((rows, len(MEMBERS)))
+        self._compiled = self.session.compiled
+        settings = {"rate": self.alarm.rate, "factor": self.alarm.factor, "per_second": self.alarm.per_second}
+        settings["watch.LARGEST"] = LARGEST
+        self._native = native_watch.bind(self.session, self.variables, self._parts, settings)
 
     def step(self, values: Floats, seconds: Floats) -> Readings:
         """Take a row of every stream in.
@@ -105,13 +113,27 @@ class Watch:
         Raises
         ------
         ShapeError : another shape
+        TimeError : seconds that are not finite, or above 1e150
         """
+        compiled = self._native if self.session.compiled is self._compiled else None  # a trace needs the session's step
+        found = compiled(values, seconds) if compiled is not None else None
+        if found is not None:
+            return Readings(*found)
         n, k = self.batch, self.variables
         if values.shape != (n, k) or seconds.shape != (n,):
             raise ShapeError(
                 f"values, seconds: expected float64 ({n}, {k}) and ({n},), got {values.shape} and {seconds.shape}"
             )
-        x = np.ascontiguousarray(values, np.float64).reshape(n * k)
+        values, seconds = np.ascontiguousarray(values, np.float64), np.ascontiguousarray(seconds, np.float64)
+        for place in np.flatnonzero(~(np.abs(seconds) <= LARGEST)):
+            raise TimeError(f"seconds: expected finite numbers, got {seconds[place]} for stream {place}")
+        found = compiled(values, seconds) if compiled is not None else None
+        return self._step(values, seconds) if found is None else Readings(*found)
+
+    def _step(self, values: Floats, seconds: Floats) -> Readings:
+        """The step in NumPy."""
+        n, k = self.batch, self.variables
+        x = values.reshape(n * k)
         with np.errstate(invalid="ignore"):
             ok = np.abs(x) <= LARGEST
         baseline, y = self.baseline, self._y

@@ -1,0 +1,235 @@
+// The detector's step: reads and writes nothing beyond its arrays, whatever they hold (sanitizers watch), allocates
+// nothing, and gives a stream the same bits in any company. What it says is held by the Python tests.
+#include "watch.h"
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <memory>
+
+#include "check.h"
+#include "isa.h"
+#include "random.h"
+
+using namespace carrousel;
+
+namespace {
+
+using Numbers = std::map<std::string, std::vector<double>>;
+
+// Sizes that are no multiples of a vector, beside which the others are as in Python or nearly so.
+Numbers numbers() {
+    return {{"rate", {0.1}},
+            {"factor", {1}},
+            {"per_second", {0}},
+            {"watch.LARGEST", {1e150}},
+            {"baseline.DAY", {5}},
+            {"baseline.WEEK", {7}},
+            {"baseline.DAY_S", {86400}},
+            {"baseline.MEMORY", {50}},
+            {"baseline.ERROR_MEMORY", {50}},
+            {"baseline.DAY_MEMORY", {5}},
+            {"baseline.WEEK_MEMORY", {3}},
+            {"baseline.SETTLED", {10}},
+            {"forecast.HORIZONS", {1, 3, 2}},
+            {"forecast.QUANTILES", {0.1, 0.3, 0.5, 0.7, 0.9}},
+            {"forecast.LOG_SPREAD", {2, -1.5}},
+            {"forecast.CANDIDATES", {4}},
+            {"forecast.OFFSET", {0.3}},
+            {"forecast.LEAST_SPREAD", {-9}},
+            {"forecast.GAP", {0.5}},
+            {"member.TOPS", {5, 5, 5, 3, 4, 4, 3}},
+            {"member.LEVEL_ROWS", {8}},
+            {"member.VARIANCE_ROWS", {12}},
+            {"member.SPAN", {11}},
+            {"member.KEPT", {13}},
+            {"member.EVERY", {2}},
+            {"member.SEASONED", {20}},
+            {"member.SETTLED", {20}},
+            {"tail.BINS", {21}},
+            {"tail.TAIL", {0.03}},
+            {"tail.PRIOR", {1}},
+            {"tail.EXCESS", {0.05}},
+            {"tail.MEMORY", {100}},
+            {"tail.YOUNG", {5}},
+            {"tail.LARGEST", {2}},
+            {"alarm.HOLD", {6}},
+            {"alarm.WARM", {10}},
+            {"alarm.CALM", {3}},
+            {"alarm.SECOND", {0.5}},
+            {"alarm.TOP", {12}},
+            {"alarm.EXCESSES", {10}},
+            {"alarm.ELSEWHERE_ROWS", {40}},
+            {"alarm.ELSEWHERE", {0, 0, 0.2, 0, 6, -4.7, 12, -6.5}},
+            {"alarm.ORDINARY", {0.05}}};
+}
+
+constexpr std::size_t FEATURES = 2 + 2 * 3 + 8, HEAD = 3 * (4 + 2 + 4);
+constexpr const char* NETWORK = R"({"layers": [
+    {"kind": "lstm", "name": "lstm", "input_size": 16, "hidden_size": 3},
+    {"kind": "linear", "name": "head", "input_size": 3, "output_size": 30}]})";
+
+// Streams whose every array is a block of its own, of exactly the size that is promised.
+class Streams {
+public:
+    Streams(std::size_t batch, std::size_t variables, const std::string& isa = "")
+        : batch_(batch), variables_(variables), members_(7) {
+        Random random(3);
+        const Architecture architecture = parse_architecture(NETWORK, "architecture");
+        const Network network = fill(architecture, random);
+        model_ = std::make_shared<const Model>(architecture, network.tensors, Dtype::float32, isa);
+        session_ = std::make_unique<Session>(model_, batch * variables);
+        const std::size_t rows = batch * variables;
+        for (const char* name : {"count", "mean", "spread", "last", "previous"})
+            add<double>(std::string("baseline.") + name, 'd', rows);
+        add<double>("baseline.error", 'd', rows * 4);
+        add<double>("baseline.day", 'd', rows * 5);
+        add<double>("baseline.week", 'd', rows * 7);
+        add<std::uint8_t>("baseline.day_visits", 'B', rows * 5);
+        add<std::uint8_t>("baseline.week_visits", 'B', rows * 7);
+        add<double>("baseline.time", 'd', batch);
+        add<double>("baseline.interval", 'd', batch);
+        add<float>("forecast.ring", 'f', rows * 3 * 3 * 5);
+        add<double>("forecast.mean", 'd', rows * 3);
+        add<double>("forecast.scale", 'd', rows * 3);
+        add<std::int64_t>("forecast.made", 'l', batch);
+        add<double>("members.low", 'd', rows, std::numeric_limits<double>::infinity());
+        add<double>("members.high", 'd', rows, -std::numeric_limits<double>::infinity());
+        for (const char* name : {"level", "change", "usual_change"})
+            add<double>(std::string("members.") + name, 'd', rows);
+        add<float>("members.stretch", 'f', rows * 11);
+        add<float>("members.kept", 'f', rows * 13 * 11);
+        add<std::int64_t>("members.rows", 'l', batch);
+        for (const char* name : {"tail", "scores", "onsets"}) {
+            const bool all = name == std::string("tail");
+            add<float>(std::string(name) + ".counts", 'f', (all ? rows * members_ : batch) * 21);
+            add<float>(std::string(name) + ".weight", 'f', all ? rows : batch, 1);
+            add<double>(std::string(name) + ".seen", 'd', all ? rows : batch);
+        }
+        add<float>("alarm.recent", 'f', batch * 6);
+        for (const char* name : {"rows", "seen", "calm"}) add<std::int64_t>(std::string("alarm.") + name, 'l', batch);
+        add<std::uint8_t>("alarm.incident", 'B', batch);
+    }
+
+    std::map<std::string, WatchArray> arrays;
+
+    Watch watch(const Numbers& numbers) { return Watch(*session_, variables_, numbers, arrays); }
+
+    // Whatever bytes a damaged file may bring.
+    void scramble(Random& random) {
+        for (auto& [name, array] : arrays) {
+            const std::size_t bytes = array.size * (array.kind == 'B' ? 1 : array.kind == 'f' ? 4 : 8);
+            for (std::size_t k = 0; k < bytes; ++k)
+                static_cast<unsigned char*>(array.data)[k] = static_cast<unsigned char>(random.next() >> 24);
+        }
+    }
+
+    // One step; what was said of each stream, stream by stream.
+    std::vector<std::vector<double>> step(Watch& watch, const std::vector<double>& values,
+                                          const std::vector<double>& seconds) {
+        const std::size_t N = batch_, R = batch_ * variables_;
+        std::unique_ptr<double[]> numbers[9];
+        std::unique_ptr<std::uint8_t[]> flags[3];
+        const std::size_t sizes[] = {N, N, N, N, R, R, R, R, R * members_};
+        for (std::size_t k = 0; k < 9; ++k) numbers[k] = std::make_unique<double[]>(sizes[k]);
+        for (auto& each : flags) each = std::make_unique<std::uint8_t[]>(N);
+        const WatchReadings readings{numbers[0].get(), numbers[1].get(), numbers[2].get(), numbers[3].get(),
+                                     flags[0].get(),   flags[1].get(),   flags[2].get(),   numbers[4].get(),
+                                     numbers[5].get(), numbers[6].get(), numbers[7].get(), numbers[8].get()};
+        const std::size_t before = allocations;
+        watch.step(values.data(), seconds.data(), readings);
+        CHECK_EQUAL(allocations, before);
+        std::vector<std::vector<double>> said(N);
+        for (std::size_t n = 0; n < N; ++n) {
+            for (std::size_t k = 0; k < 9; ++k)
+                for (std::size_t j = 0; j < sizes[k] / N; ++j) said[n].push_back(numbers[k][n * (sizes[k] / N) + j]);
+            for (auto& each : flags) said[n].push_back(each[n]);
+        }
+        return said;
+    }
+
+private:
+    template <class T>
+    void add(const std::string& name, char kind, std::size_t size, double start = 0) {
+        auto block = std::make_shared<std::vector<T>>(size, static_cast<T>(start));
+        block->shrink_to_fit();
+        arrays[name] = {block->data(), kind, size};
+        memory_.push_back(block);
+    }
+
+    std::size_t batch_, variables_, members_;
+    std::shared_ptr<const Model> model_;
+    std::unique_ptr<Session> session_;
+    std::vector<std::shared_ptr<void>> memory_;
+};
+
+double value(Random& random) {
+    const double any[] = {std::nan(""), INFINITY, -1e149, 1e-310, 0};
+    const std::size_t kind = random.below(40);
+    return kind < 5 ? any[kind] : static_cast<double>(random.value());
+}
+
+}  // namespace
+
+TEST(a_stream_is_watched_to_the_same_bits_in_any_company) {
+    for (const Isa& isa : instruction_sets()) {
+        if (!isa.supported) continue;
+        Random random(1);
+        const std::size_t N = 19, K = 3;
+        Streams together(N, K, isa.name), alone(1, K, isa.name);
+        Watch many = together.watch(numbers()), one = alone.watch(numbers());
+        for (int row = 0; row < 150; ++row) {
+            std::vector<double> values(N * K), seconds(N);
+            for (double& x : values) x = value(random);
+            for (double& t : seconds) t = 4000.0 * row + random.value();
+            const auto said = together.step(many, values, seconds);
+            const std::size_t n = 17;
+            const auto again = alone.step(one, {&values[n * K], &values[n * K] + K}, {seconds[n]});
+            CHECK(std::memcmp(said[n].data(), again[0].data(), said[n].size() * sizeof(double)) == 0);
+        }
+    }
+}
+
+TEST(a_watch_survives_any_state_and_any_time) {
+    for (const Isa& isa : instruction_sets()) {
+        if (!isa.supported) continue;
+        Random random(2);
+        Streams streams(9, 2, isa.name);
+        Watch watch = streams.watch(numbers());
+        for (int round = 0; round < 30; ++round) {
+            streams.scramble(random);
+            for (int row = 0; row < 10; ++row) {
+                std::vector<double> values(18), seconds(9);
+                for (double& x : values) x = value(random);
+                for (double& t : seconds) t = std::ldexp(random.value(), static_cast<int>(random.below(490)));
+                streams.step(watch, values, seconds);
+            }
+        }
+    }
+}
+
+TEST(a_watch_refuses_what_does_not_fit) {
+    Streams streams(2, 1);
+    CHECK_EQUAL(streams.watch(numbers()).batch(), 2U);
+    Numbers wrong = numbers();
+    wrong.erase("tail.PRIOR");
+    CHECK_REFUSED(streams.watch(wrong), "watch: expected 1 to 1 numbers tail.PRIOR");
+    wrong = numbers();
+    wrong["member.SPAN"] = {7};
+    CHECK_REFUSED(streams.watch(wrong), "watch: expected member.SPAN and tail.BINS of at least 8");
+    wrong["member.SPAN"] = {11.5};
+    CHECK_REFUSED(streams.watch(wrong), "watch: expected a positive integer member.SPAN, got 11.500000");
+    wrong["member.SPAN"] = {12};
+    CHECK_REFUSED(streams.watch(wrong), "watch: expected an array members.stretch of 24 numbers, 'f'");
+    wrong = numbers();
+    wrong["member.TOPS"] = {1, 2, 3};
+    CHECK_REFUSED(streams.watch(wrong), "watch: expected member.TOPS for 3 horizons and 4 statistics");
+    wrong = numbers();
+    wrong["forecast.HORIZONS"] = {1, 3};
+    wrong["member.TOPS"] = {1, 2, 3, 4, 5, 6};
+    CHECK_REFUSED(streams.watch(wrong), "watch: expected an array forecast.ring of 60 numbers, 'f'");
+    streams.arrays["alarm.rows"].kind = 'd';
+    CHECK_REFUSED(streams.watch(numbers()), "watch: expected an array alarm.rows of 2 numbers, 'l'");
+    streams.arrays.erase("alarm.rows");
+    CHECK_REFUSED(streams.watch(numbers()), "watch: expected an array alarm.rows of 2 numbers, 'l'");
+}

@@ -1,0 +1,235 @@
+// Constants and arrays held to what the kernels take for granted; streams in blocks. The arithmetic: watch_kernel.cpp.
+#include "watch.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "isa.h"
+
+namespace carrousel {
+
+#if defined(__x86_64__)
+extern const WatchKernel watch_avx2, watch_avx512, watch_avx512vnni;
+#elif defined(__aarch64__)
+extern const WatchKernel watch_neon;
+#endif
+extern const WatchKernel watch_portable;
+
+const WatchKernel& watch_kernel(const Isa& isa) {
+    const std::string name = isa.name;
+#if defined(__x86_64__)
+    if (name == "avx2") return watch_avx2;
+    if (name == "avx512") return watch_avx512;
+    if (name == "avx512vnni") return watch_avx512vnni;
+#elif defined(__aarch64__)
+    if (name == "neon") return watch_neon;
+#endif
+    return watch_portable;
+}
+
+namespace {
+
+constexpr std::size_t BLOCK = 16;    // variables that pass through all stations together: vectors are full
+constexpr double LONGEST = 1 << 20;  // of what is counted
+
+class Numbers {
+public:
+    explicit Numbers(const std::map<std::string, std::vector<double>>& all) : all_(all) {}
+
+    void read(const std::string& name, double& into) const { into = list(name, 1, 1).front(); }
+    void read(const std::string& name, std::size_t& into) const {
+        const double value = list(name, 1, 1).front();
+        if (!(value >= 1 && value <= LONGEST && value == std::floor(value)))
+            throw Error("watch: expected a positive integer " + name + ", got " + std::to_string(value));
+        into = static_cast<std::size_t>(value);
+    }
+    void read(const std::string& name, WatchList& into, std::size_t least) const {
+        const std::vector<double>& values = list(name, least, WATCH_LIST);
+        std::copy(values.begin(), values.end(), into.at);
+        into.count = values.size();
+    }
+
+private:
+    const std::vector<double>& list(const std::string& name, std::size_t least, std::size_t most) const {
+        const auto found = all_.find(name);
+        if (found == all_.end() || found->second.size() < least || found->second.size() > most)
+            throw Error("watch: expected " + std::to_string(least) + " to " + std::to_string(most) + " numbers " +
+                        name);
+        return found->second;
+    }
+    const std::map<std::string, std::vector<double>>& all_;
+};
+
+class Arrays {
+public:
+    explicit Arrays(const std::map<std::string, WatchArray>& all) : all_(all) {}
+
+    void find(const std::string& name, double*& into, std::size_t size) const { into = of<double>(name, 'd', size); }
+    void find(const std::string& name, float*& into, std::size_t size) const { into = of<float>(name, 'f', size); }
+    void find(const std::string& name, std::int64_t*& into, std::size_t size) const {
+        into = of<std::int64_t>(name, 'l', size);
+    }
+    void find(const std::string& name, std::uint8_t*& into, std::size_t size) const {
+        into = of<std::uint8_t>(name, 'B', size);
+    }
+    void find(const std::string& part, WatchTail& into, std::size_t rows, std::size_t bins) const {
+        find(part + ".counts", into.counts, bins * rows);
+        find(part + ".weight", into.weight, rows);
+        find(part + ".seen", into.seen, rows);
+    }
+
+private:
+    template <class T>
+    T* of(const std::string& name, char kind, std::size_t size) const {
+        const auto found = all_.find(name);
+        if (found == all_.end() || found->second.kind != kind || found->second.size != size)
+            throw Error("watch: expected an array " + name + " of " + std::to_string(size) + " numbers, '" + kind +
+                        "'");
+        return static_cast<T*>(found->second.data);
+    }
+    const std::map<std::string, WatchArray>& all_;
+};
+
+WatchRules read_rules(const Numbers& numbers, std::size_t variables) {
+    WatchRules w{};
+    w.variables = variables;
+    double per_second = 0;
+    numbers.read("rate", w.rate);
+    numbers.read("factor", w.factor);
+    numbers.read("per_second", per_second);
+    w.per_second = per_second != 0;
+    numbers.read("baseline.DAY", w.baseline.DAY);
+    numbers.read("baseline.WEEK", w.baseline.WEEK);
+    numbers.read("baseline.DAY_S", w.baseline.DAY_S);
+    numbers.read("baseline.MEMORY", w.baseline.MEMORY);
+    numbers.read("baseline.ERROR_MEMORY", w.baseline.ERROR_MEMORY);
+    numbers.read("baseline.DAY_MEMORY", w.baseline.DAY_MEMORY);
+    numbers.read("baseline.WEEK_MEMORY", w.baseline.WEEK_MEMORY);
+    numbers.read("baseline.SETTLED", w.baseline.SETTLED);
+    numbers.read("forecast.HORIZONS", w.forecast.HORIZONS, 1);
+    numbers.read("forecast.QUANTILES", w.forecast.QUANTILES, 3);
+    numbers.read("forecast.LOG_SPREAD", w.forecast.LOG_SPREAD, 2);
+    numbers.read("forecast.CANDIDATES", w.forecast.CANDIDATES);
+    numbers.read("forecast.OFFSET", w.forecast.OFFSET);
+    numbers.read("forecast.LEAST_SPREAD", w.forecast.LEAST_SPREAD);
+    numbers.read("forecast.GAP", w.forecast.GAP);
+    numbers.read("member.TOPS", w.member.TOPS, 1);
+    numbers.read("member.LEVEL_ROWS", w.member.LEVEL_ROWS);
+    numbers.read("member.VARIANCE_ROWS", w.member.VARIANCE_ROWS);
+    numbers.read("member.SPAN", w.member.SPAN);
+    numbers.read("member.KEPT", w.member.KEPT);
+    numbers.read("member.EVERY", w.member.EVERY);
+    numbers.read("member.SEASONED", w.member.SEASONED);
+    numbers.read("member.SETTLED", w.member.SETTLED);
+    numbers.read("tail.BINS", w.tail.BINS);
+    numbers.read("tail.TAIL", w.tail.TAIL);
+    numbers.read("tail.PRIOR", w.tail.PRIOR);
+    numbers.read("tail.EXCESS", w.tail.EXCESS);
+    numbers.read("tail.MEMORY", w.tail.MEMORY);
+    numbers.read("tail.YOUNG", w.tail.YOUNG);
+    numbers.read("tail.LARGEST", w.tail.LARGEST);
+    numbers.read("alarm.HOLD", w.alarm.HOLD);
+    numbers.read("alarm.WARM", w.alarm.WARM);
+    numbers.read("alarm.CALM", w.alarm.CALM);
+    numbers.read("alarm.SECOND", w.alarm.SECOND);
+    numbers.read("alarm.TOP", w.alarm.TOP);
+    numbers.read("alarm.EXCESSES", w.alarm.EXCESSES);
+    numbers.read("alarm.ELSEWHERE_ROWS", w.alarm.ELSEWHERE_ROWS);
+    numbers.read("alarm.ELSEWHERE", w.alarm.ELSEWHERE, 2);
+    numbers.read("alarm.ORDINARY", w.alarm.ORDINARY);
+    numbers.read("watch.LARGEST", w.watch.LARGEST);
+
+    auto& f = w.forecast;
+    const std::size_t horizons = f.HORIZONS.count;
+    for (std::size_t k = 0; k < horizons; ++k) {
+        if (!(f.HORIZONS.at[k] >= 1 && f.HORIZONS.at[k] <= LONGEST))
+            throw Error("watch: expected forecast.HORIZONS of at least 1");
+        f.length = std::max(f.length, static_cast<std::size_t>(f.HORIZONS.at[k]));
+    }
+    f.MIDDLE = f.QUANTILES.count / 2;
+    f.head_size = f.CANDIDATES + 2 + f.QUANTILES.count - 1;
+    f.LOG_STEP = std::log(f.QUANTILES.at[1] / f.QUANTILES.at[0]);
+    f.LOG_EDGE = std::log(2 * f.QUANTILES.at[0]);
+    w.feature_count = 2 + 2 * horizons + 4 + 4;
+    // What the kernel is written for: transposes of 8 by 8, and the statistics that it has a formula of.
+    if (w.member.SPAN < 8 || w.tail.BINS < 8) throw Error("watch: expected member.SPAN and tail.BINS of at least 8");
+    if (f.CANDIDATES != 4) throw Error("watch: expected forecast.CANDIDATES = 4");
+    if (w.member.TOPS.count != horizons + 4)
+        throw Error("watch: expected member.TOPS for " + std::to_string(horizons) + " horizons and 4 statistics");
+    return w;
+}
+
+WatchState find_state(const Arrays& arrays, const WatchRules& w, std::size_t batch) {
+    WatchState s{};
+    const std::size_t rows = batch * w.variables;
+    arrays.find("baseline.count", s.baseline.count, rows);
+    arrays.find("baseline.mean", s.baseline.mean, rows);
+    arrays.find("baseline.spread", s.baseline.spread, rows);
+    arrays.find("baseline.last", s.baseline.last, rows);
+    arrays.find("baseline.previous", s.baseline.previous, rows);
+    arrays.find("baseline.error", s.baseline.error, rows * 4);
+    arrays.find("baseline.day", s.baseline.day, rows * w.baseline.DAY);
+    arrays.find("baseline.week", s.baseline.week, rows * w.baseline.WEEK);
+    arrays.find("baseline.day_visits", s.baseline.day_visits, rows * w.baseline.DAY);
+    arrays.find("baseline.week_visits", s.baseline.week_visits, rows * w.baseline.WEEK);
+    arrays.find("baseline.time", s.baseline.time, batch);
+    arrays.find("baseline.interval", s.baseline.interval, batch);
+    arrays.find("forecast.ring", s.forecast.ring,
+                rows * w.forecast.length * w.forecast.HORIZONS.count * w.forecast.QUANTILES.count);
+    arrays.find("forecast.mean", s.forecast.mean, rows * w.forecast.length);
+    arrays.find("forecast.scale", s.forecast.scale, rows * w.forecast.length);
+    arrays.find("forecast.made", s.forecast.made, batch);
+    arrays.find("members.low", s.members.low, rows);
+    arrays.find("members.high", s.members.high, rows);
+    arrays.find("members.level", s.members.level, rows);
+    arrays.find("members.change", s.members.change, rows);
+    arrays.find("members.usual_change", s.members.usual_change, rows);
+    arrays.find("members.stretch", s.members.stretch, rows * w.member.SPAN);
+    arrays.find("members.kept", s.members.kept, rows * w.member.KEPT * w.member.SPAN);
+    arrays.find("members.rows", s.members.rows, batch);
+    arrays.find("tail", s.tail, rows, w.member.TOPS.count * w.tail.BINS);
+    arrays.find("scores", s.scores, batch, w.tail.BINS);
+    arrays.find("onsets", s.onsets, batch, w.tail.BINS);
+    arrays.find("alarm.recent", s.alarm.recent, batch * w.alarm.HOLD);
+    arrays.find("alarm.rows", s.alarm.rows, batch);
+    arrays.find("alarm.seen", s.alarm.seen, batch);
+    arrays.find("alarm.calm", s.alarm.calm, batch);
+    arrays.find("alarm.incident", s.alarm.incident, batch);
+    return s;
+}
+
+}  // namespace
+
+Watch::Watch(Session& session, std::size_t variables, const std::map<std::string, std::vector<double>>& numbers,
+             const std::map<std::string, WatchArray>& arrays)
+    : session_(session), kernel_(watch_kernel(choose_isa(session.model()->isa()))) {
+    if (variables == 0 || session.batch() % variables != 0)
+        throw Error("watch: expected a session of N · " + std::to_string(variables) + " rows, got " +
+                    std::to_string(session.batch()));
+    batch_ = session.batch() / variables;
+    rules_ = read_rules(Numbers(numbers), variables);
+    state_ = find_state(Arrays(arrays), rules_, batch_);
+    const Architecture& architecture = session.model()->architecture();
+    const std::size_t out = rules_.forecast.HORIZONS.count * rules_.forecast.head_size;
+    const StackWidths widths = stack_widths(architecture, 0);
+    if (architecture.stacks.size() != 1 || widths.ids || widths.whole || widths.in != rules_.feature_count ||
+        widths.out != out)
+        throw Error("engine: expected one stack that runs forwards from " + std::to_string(rules_.feature_count) +
+                    " features to " + std::to_string(out) + " numbers, got another network");
+    block_ = std::max<std::size_t>(1, BLOCK / variables);
+    features_.resize(session.batch() * widths.in);
+    head_.resize(session.batch() * widths.out);
+    scratch_ = Buffer(kernel_.scratch(rules_, block_));
+}
+
+void Watch::step(const double* values, const double* seconds, const WatchReadings& readings) noexcept {
+    for (std::size_t n = 0; n < batch_; n += block_)
+        kernel_.before(rules_, state_, n, std::min(block_, batch_ - n), values, seconds, readings, features_.data(),
+                       scratch_.data());
+    session_.step(0, features_.data(), rules_.feature_count, head_.data(),
+                  rules_.forecast.HORIZONS.count * rules_.forecast.head_size);
+    for (std::size_t n = 0; n < batch_; n += block_)
+        kernel_.after(rules_, state_, n, std::min(block_, batch_ - n), features_.data(), head_.data(), scratch_.data());
+}
+
+}  // namespace carrousel

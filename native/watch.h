@@ -1,0 +1,55 @@
+// The per-row work of carrousel.online, whose NumPy files are the specification: watch_kernel.cpp has one function for
+// each of theirs, in their order and with their names.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "buffer.h"
+#include "model.h"
+#include "watch_kernel.h"
+
+namespace carrousel {
+
+struct Isa;
+const WatchKernel& watch_kernel(const Isa& isa);
+
+// An array by what Python says of it: 'd' float64, 'f' float32, 'l' int64, 'B' uint8 or bool.
+struct WatchArray {
+    void* data;
+    char kind;
+    std::size_t size;
+};
+
+class Watch {
+public:
+    // Numbers by "module.NAME", arrays by "part.name"; the session's rows are the N · K variables, its only stack the
+    // forecasting network. All of these must outlive the watch. Throws Error where a number or an array is missing or
+    // does not fit.
+    Watch(Session& session, std::size_t variables, const std::map<std::string, std::vector<double>>& numbers,
+          const std::map<std::string, WatchArray>& arrays);
+
+    std::size_t batch() const { return batch_; }
+    std::size_t variables() const { return rules_.variables; }
+    std::size_t members() const { return rules_.member.TOPS.count; }
+
+    // Whether a time is one that a clock may show: finite, and no difference of two of them overflows.
+    bool is_time(double seconds) const { return seconds <= rules_.watch.LARGEST && seconds >= -rules_.watch.LARGEST; }
+
+    // values (N, K), seconds (N), each is_time. Allocates nothing, throws nothing.
+    void step(const double* values, const double* seconds, const WatchReadings& readings) noexcept;
+
+private:
+    Session& session_;
+    const WatchKernel& kernel_;
+    WatchRules rules_{};
+    WatchState state_{};
+    std::size_t batch_ = 0, block_ = 1;
+    std::vector<float> features_, head_;
+    Buffer scratch_;
+};
+
+}  // namespace carrousel

@@ -1,0 +1,107 @@
+// What watch_kernel.cpp, compiled once per instruction set, shares with watch.cpp: plain data, no inline code.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace carrousel {
+
+constexpr std::size_t WATCH_LIST = 16;  // at most so many horizons, quantiles and members
+
+struct WatchList {
+    double at[WATCH_LIST];
+    std::size_t count;
+};
+
+// The constants of carrousel.online under the names that they have in its modules, which hand them over.
+struct WatchRules {
+    std::size_t variables;  // K
+    double rate, factor;
+    bool per_second;
+
+    struct {
+        std::size_t DAY, WEEK, DAY_MEMORY, WEEK_MEMORY;
+        double DAY_S, MEMORY, ERROR_MEMORY, SETTLED;
+    } baseline;
+    struct {
+        WatchList HORIZONS, QUANTILES, LOG_SPREAD;
+        std::size_t CANDIDATES;
+        double OFFSET, LEAST_SPREAD, GAP;
+        std::size_t MIDDLE, length, head_size;  // these three follow from the others
+        double LOG_STEP, LOG_EDGE;              // log(QUANTILES[1] / QUANTILES[0]), log(2 QUANTILES[0]): so do these
+    } forecast;
+    struct {
+        WatchList TOPS;
+        std::size_t LEVEL_ROWS, VARIANCE_ROWS, SPAN, KEPT, EVERY;
+        double SEASONED, SETTLED;
+    } member;
+    struct {
+        std::size_t BINS;
+        double TAIL, PRIOR, EXCESS, MEMORY, YOUNG, LARGEST;
+    } tail;
+    struct {
+        std::size_t HOLD, WARM, CALM;
+        double SECOND, TOP, EXCESSES, ORDINARY, ELSEWHERE_ROWS;
+        WatchList ELSEWHERE;
+    } alarm;
+    struct {
+        double LARGEST;
+    } watch;
+    std::size_t feature_count;
+};
+
+struct WatchTail {
+    float *counts, *weight;
+    double* seen;
+};
+
+// The arrays that the Python components own, C order, N first.
+struct WatchState {
+    struct {
+        double *count, *mean, *spread, *last, *previous, *error, *day, *week;
+        std::uint8_t *day_visits, *week_visits;
+        double *time, *interval;
+    } baseline;
+    struct {
+        float* ring;
+        double *mean, *scale;
+        std::int64_t* made;
+    } forecast;
+    struct {
+        double *low, *high, *level, *change, *usual_change;
+        float *stretch, *kept;
+        std::int64_t* rows;
+    } members;
+    WatchTail tail, scores, onsets;
+    struct {
+        float* recent;
+        std::int64_t *rows, *seen, *calm;
+        std::uint8_t* incident;
+    } alarm;
+};
+
+// What is said of one row: the fields of carrousel.online.watch.Readings.
+struct WatchReadings {
+    double *score, *onset, *rarity, *p_value;  // (N)
+    std::uint8_t *warming, *alarm, *incident;  // (N)
+    double *expected, *lower, *upper;          // (N, K)
+    double *residual, *contributions;          // (N, K), (N, K, M)
+};
+
+// One instruction set's work on some streams. Pointers are to the arrays of all streams.
+struct WatchKernel {
+    // Bytes that a block of so many streams needs to work in, zeroed once, at a multiple of 64.
+    std::size_t (*scratch)(const WatchRules& rules, std::size_t streams);
+    // Everything up to the features (N · K, feature_count) that the network is told.
+    void (*before)(const WatchRules& rules, const WatchState& state, std::size_t first, std::size_t streams,
+                   const double* values, const double* seconds, const WatchReadings& readings, float* features,
+                   unsigned char* scratch);
+    // Keeps what the network said of them, head (N · K, HORIZONS · head_size).
+    void (*after)(const WatchRules& rules, const WatchState& state, std::size_t first, std::size_t streams,
+                  const float* features, const float* head, unsigned char* scratch);
+    // For tests: exp, log (of x > 0), log1p (of x >= 0), asinh and sinh of n numbers, n a multiple of 8.
+    void (*functions)(const double* x, double* exp, double* log, double* log1p, double* asinh, double* sinh,
+                      std::size_t n);
+};
+
+}  // namespace carrousel
