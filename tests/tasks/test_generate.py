@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from carrousel.engine import Engine
 from carrousel.errors import SettingError
+from carrousel.features.language import LanguageSizes
 from carrousel.tasks.generate import Sampling, beam, until
 from carrousel.tasks.language import LanguageModel
 from carrousel.tasks.language_fit import Network, load
@@ -141,15 +143,17 @@ def every(network: Network, prompt: list[int], length: int, size: int) -> tuple[
 
 
 def test_beams_wide_enough_find_the_most_probable_of_all_texts():
-    small = LanguageModel(
-        hidden_size=8, embedding_size=6, batch_size=2, sequence_length=8, max_steps=30, learning_rate=0.03
-    )
-    small.fit("abcacbabcacb" * 6, progress=silent)
-    network = Network(small.fitted.sizes).eval()
-    load(network, small.fitted.weights)
-    for prompt in ([], [2], [3, 4]):
-        found = beam(small.fitted.engine, np.array(prompt, np.int64), tokens=4, beams=200, never=1)
-        assert tuple(found) == every(network, prompt, 4, small.fitted.sizes.vocabulary)[1]
+    sizes = LanguageSizes(vocabulary=5, embedding_size=6, hidden_size=8, num_layers=1)
+    shapes = sizes.architecture().tensors()
+    for seed in range(2):
+        draws = np.random.default_rng(seed)  # large weights: what comes next depends on all that came before
+        weights = {name: draws.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+        weights["head.weight"] = weights["embedding.weight"]
+        network, engine = Network(sizes).eval(), Engine(sizes.architecture(), weights)
+        load(network, weights)
+        for prompt in ([], [2], [3, 4]):
+            found = beam(engine, np.array(prompt, np.int64), tokens=4, beams=200, never=1)
+            assert tuple(found) == every(network, prompt, 4, 5)[1]
 
 
 def test_beams_find_what_is_at_least_as_probable_as_the_greedy_text(model):

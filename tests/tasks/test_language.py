@@ -178,6 +178,20 @@ def test_the_same_seed_gives_the_same_model_and_another_one_another():
     assert not np.array_equal(a.fitted.weights["head.weight"], c.fitted.weights["head.weight"])
 
 
+def test_training_in_bf16_goes_the_way_of_float32():
+    def validation(precision: str) -> float:
+        model = LanguageModel(**SMALL, max_steps=20, precision=precision).fit(TEXT, progress=silent)
+        return model.fitted.learned.validation
+
+    try:
+        found = validation("bf16")
+    except SettingError as error:
+        pytest.skip(str(error))
+    exact = validation("float32")
+    assert found != exact
+    assert found == pytest.approx(exact, abs=0.02)  # bfloat16 has 8 bits: 0.4 % of logits of order one
+
+
 def test_an_interrupted_training_goes_on_to_the_same_weights(tmp_path):
     def fit(seen: int, folder: Path, *, resume: bool) -> LanguageModel:
         def stop(report: object) -> None:

@@ -23,9 +23,9 @@ from carrousel.training import History, Report, TrainingSettings, device, seeded
 
 Tokens = npt.NDArray[np.generic]
 DEFAULT_EPOCHS = 10
-VALIDATION_TOKENS = 1 << 16  # from the start of the validation part; more only cost time
 VALIDATION_STREAMS = 32
-VALIDATIONS = 20  # in a run whose end is known
+VALIDATION_TOKENS = 1024  # of each stream; more only cost time
+VALIDATIONS = 10  # in a run whose end is known
 
 
 class Network(nn.Module):
@@ -134,7 +134,7 @@ def fit_language(
         )
     place = device()
     batches = Streams(torch.as_tensor(tokens, device=place), streams, s.sequence_length, s.seed)
-    some = torch.as_tensor(held_out[:VALIDATION_TOKENS].astype(np.int64), device=place)
+    later = torch.as_tensor(held_out.astype(np.int64), device=place)
     with seeded(s.seed):
         network = Network(
             sizes, dropout=s.dropout, embedding_dropout=s.embedding_dropout, weight_drop=s.weight_drop,
@@ -150,7 +150,7 @@ def fit_language(
 
     def validate(model: nn.Module) -> float:
         assert isinstance(model, Carry)
-        return mean_loss(model.network, some)
+        return mean_loss(model.network, later)
 
     limited = s.max_epochs or s.max_steps or s.minutes
     epochs = s.max_epochs if limited else DEFAULT_EPOCHS
@@ -172,6 +172,7 @@ def fit_language(
             clip_norm=s.clip_norm,
             patience=s.patience,
             validate_every=max(1, min([batches.chunks, *(n // VALIDATIONS for n in known)])),
+            precision=s.precision,
             average=s.average,
             seed=s.seed,
         ),
@@ -191,10 +192,10 @@ def load(network: Network, weights: Mapping[str, npt.NDArray[np.float32]]) -> No
 
 
 def mean_loss(network: Callable[..., tuple[Tensor, LSTMState]], tokens: Tensor, *, length: int = 256) -> float:
-    """Nats a token, of a text that is read in streams side by side, each from its own start."""
+    """Nats a token, of streams evenly spread over a text, each from its own start."""
     streams = min(VALIDATION_STREAMS, len(tokens))
-    each = len(tokens) // streams
-    target = tokens[: streams * each].view(streams, each).T
+    target = tokens[: len(tokens) // streams * streams].view(streams, -1)[:, :VALIDATION_TOKENS].T
+    each = len(target)
     seen = torch.cat([torch.zeros_like(target[:1]), target[:-1]])
     state, total = None, 0.0
     for first in range(0, each, length):
