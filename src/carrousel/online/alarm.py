@@ -1,6 +1,6 @@
 """From the members' p-values to one score, and from scores to alarms: once per incident, as often as promised.
 
-The rule. A row's *score* is the largest surprise −log₁₀ p of all members and variables, plus half of the second
+The rule. A row's *score* is the largest surprise −log₁₀ p of all members and variables, plus a third of the second
 largest: one member alone may alarm, two that agree do so earlier. The row's *p-value* is how rare such a score was in
 the stream itself. An *onset* is a score above all of the last ``HOLD`` rows, outside an incident; the onsets
 are what an alarm could have been, each incident giving few of them, so their rate is the rate of alarms, whatever the
@@ -29,7 +29,7 @@ from carrousel.online.tail import MEMORY, Tail
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
-SECOND = 0.5  # what the second largest surprise adds to the largest
+SECOND = 0.35  # what the second largest surprise adds to the largest
 HOLD = 50  # rows that an onset must exceed
 TOP = 12.0  # of the scores' histograms
 EXCESSES = 10.0  # of those, how many lie in the tail

@@ -23,7 +23,7 @@ T = TypeVar("T", bound=np.generic)
 DAY, WEEK = 48, 168  # habits of each half hour of the day, and of each hour of the week
 DAY_S = 86_400.0
 PREDICTORS = ("last", "mean", "day", "week")
-MEMORY, ERROR_MEMORY = 1500.0, 500.0  # rows after which level and spread, and errors, are learnt at a constant rate
+MEMORY, ERROR_MEMORY = 800.0, 500.0  # rows after which level and spread, and errors, are learnt at a constant rate
 DAY_MEMORY, WEEK_MEMORY = 50, 20  # the same for habits, in visits of one bin
 SETTLED = 50  # rows from which on outliers are clipped
 

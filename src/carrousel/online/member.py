@@ -32,7 +32,7 @@ Flags = npt.NDArray[np.bool_]
 MEMBERS = ("forecast", "horizon", "range", "level", "variance", "shape")
 TOPS = (5.0, 5.0, 3.0, 4.0, 4.0, 3.0)
 """Where the bins of each member's statistic end: what is beyond is as rare as can be."""
-LEVEL_ROWS, VARIANCE_ROWS = 8, 12
+LEVEL_ROWS, VARIANCE_ROWS = 8, 8
 SPAN, KEPT, EVERY = 24, 64, 8  # rows of a stretch, stretches kept, rows between two of them
 SEASONED = 300  # rows before the habits of day and week are believed
 """Rows"""
