@@ -10,12 +10,14 @@ cycle or slow noise moves shares about, and published detectors, which assume in
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from carrousel.online.moving import Moving, moving
 from carrousel.online.state import Field, Online, check_rows_of, number, whole
 
 Floats = npt.NDArray[np.float64]
@@ -229,31 +231,8 @@ class Drift(Online):
         return np.sqrt(score.max(axis=(0, 1)))
 
 
-class _Table(NamedTuple):
-    """What depends on nothing but how many blocks there were, each (J, LONGEST + 1)."""
-
-    gain: Floats  # of the recent shares
-    variance: Floats  # of the difference, for independent blocks of variance 1
-    remember: Floats  # the gain of the history of squared differences; 0 until the recent shares differ from the usual
-    judge: Floats  # 1 / (h² (1 + s/k)), 0 during the wait
-
-
 @lru_cache(maxsize=8)
-def _table(every: float) -> _Table:
+def _table(every: float) -> Moving:
     blind = BLOCK * (SAMPLES + WAIT[0])  # rows behind a false alarm in which there can be no other
-    threshold = np.array(OFFSET) + SLOPE * np.log(SHARE * (every - blind))
-    table = _Table(*(np.zeros((_J, LONGEST + 1)) for _ in range(4)))
-    for j, scale in enumerate(SCALES):
-        recent = usual = both = 0.0  # variances and covariance of the two means
-        for k in range(1, LONGEST + 1):
-            a, b = max(2.0 / (scale + 1.0), 1.0 / k), 1.0 / k
-            recent = (1.0 - a) ** 2 * recent + a * a
-            usual = (1.0 - b) ** 2 * usual + b * b
-            both = (1.0 - a) * (1.0 - b) * both + a * b
-            table.gain[j, k] = a
-            table.variance[j, k] = max(recent + usual - 2.0 * both, 1e-12)
-        k = np.arange(LONGEST + 1)
-        since = k - WAIT[j] // 2
-        table.remember[j] = np.where(since > 0, 1.0 / np.maximum(since, 1), 0.0)
-        table.judge[j] = np.where(k > WAIT[j], 1.0 / (threshold[j] * (1.0 + scale / np.maximum(k, 1))), 0.0)
-    return table
+    threshold = [offset + SLOPE * math.log(SHARE * (every - blind)) for offset in OFFSET]
+    return moving(SCALES, WAIT, threshold, LONGEST, against_mean=True)
