@@ -1,5 +1,5 @@
-// The per-row work of carrousel.online, whose NumPy files are the specification: watch_kernel.cpp has one function for
-// each of theirs, in their order and with their names.
+// The per-row work of carrousel.online, whose NumPy files are the specification: online/ has a file for each of them
+// and a function for each of theirs.
 #pragma once
 
 #include <cstddef>

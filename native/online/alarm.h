@@ -1,0 +1,95 @@
+// The twin of carrousel/online/alarm.py.
+#pragma once
+
+#include "tail.h"
+
+namespace carrousel {
+namespace {
+
+INLINE double join(const WatchRules& w, const double* surprise, size_t count) {
+    if (count == 1) return surprise[0];
+    double one = maximum(surprise[0], surprise[1]), two = minimum(surprise[0], surprise[1]);
+    for (size_t k = 2; k < count; ++k) {
+        two = maximum(two, minimum(one, surprise[k]));
+        one = maximum(one, surprise[k]);
+    }
+    return one + w.alarm.SECOND * two;
+}
+
+// log₁₀ of how often a row so large an onset came elsewhere: a broken line.
+INLINE double elsewhere(const WatchRules& w, double onset) {
+    const WatchList& line = w.alarm.ELSEWHERE;  // x and y of each corner
+    const size_t corners = line.count / 2;
+    if (!(onset > line.at[0])) return line.at[1];
+    size_t j = 0;
+    while (j + 1 < corners && onset >= line.at[2 * j + 2]) ++j;
+    const double *from = line.at + 2 * j, *to = from + 2;
+    if (j + 1 == corners || onset == from[0]) return from[1];
+    return (to[1] - from[1]) / (to[0] - from[0]) * (onset - from[0]) + from[1];
+}
+
+// How often a row so large an onset came, in the stream and elsewhere; own (streams) becomes that.
+void rarity_of(const Block& block, double* own) {
+    const WatchRules& w = block.w;
+    log_all(own, padded(block.streams));
+    for (size_t stream = 0; stream < block.streams; ++stream) {
+        const double weight = minimum(block.s.onsets.seen[block.n + stream], w.tail.MEMORY);
+        const double of_own = own[stream] * LOG10E, rows = w.alarm.ELSEWHERE_ROWS;
+        const double line = elsewhere(w, block.score_y[2 * stream + 1]);
+        own[stream] = (weight * of_own + rows * line) / (weight + rows) * LN10;
+    }
+    exp_all(own, padded(block.streams));
+}
+
+void update_alarm(Block& block, const WatchReadings& out) {
+    const WatchRules& w = block.w;
+    const auto& a = block.s.alarm;
+    const size_t K = w.variables, M = w.member.TOPS.count, HOLD = w.alarm.HOLD;
+    double* observed = block.others;  // (streams) 1 or 0
+    for (size_t stream = 0; stream < block.streams; ++stream) {
+        const size_t n = block.n + stream;
+        bool ok = false;
+        for (size_t k = 0; k < K; ++k) ok |= block.ok[stream * K + k] != 0;
+        observed[stream] = ok;
+        const double score = ok ? join(w, block.surprise + stream * K * M, K * M) : 0.0;
+        out.warming[n] = a.seen[n] < static_cast<std::int64_t>(w.alarm.WARM);
+        float* recent = a.recent + n * HOLD;
+        float most = recent[0];
+        for (size_t k = 1; k < HOLD; ++k) most = maximum(most, recent[k]);
+        const double onset = score > static_cast<double>(most) ? score : 0.0;
+        recent[modulo(a.rows[n], HOLD)] = static_cast<float>(score);
+        ++a.rows[n];
+        a.seen[n] += ok;
+        out.score[n] = block.score_y[2 * stream] = score;
+        out.onset[n] = onset;
+        block.score_y[2 * stream + 1] = a.incident[n] != 0 ? 0.0 : onset;  // the candidate
+    }
+    const WatchTail tails[2] = {block.s.scores, block.s.onsets};
+    const double tops[2] = {w.alarm.TOP, w.alarm.TOP};
+    p_values(w, tails, true, block.n, block.streams, 2, w.alarm.EXCESSES, block.score_y, tops, block.score_share,
+             block.score_bin, block.score_p, block.sums);
+    double* rarity = block.some;  // (streams)
+    for (size_t stream = 0; stream < block.streams; ++stream) rarity[stream] = block.score_p[2 * stream + 1];
+    rarity_of(block, rarity);
+    for (size_t stream = 0; stream < block.streams; ++stream) {
+        const size_t n = block.n + stream;
+        const bool ok = observed[stream] != 0;
+        const double candidate = block.score_y[2 * stream + 1];
+        const double p_value = out.p_value[n] = ok ? block.score_p[2 * stream] : 1.0;
+        const double rare = out.rarity[n] = candidate > 0 ? rarity[stream] : 1.0;
+        const bool learnt = ok && a.seen[n] > static_cast<std::int64_t>(w.alarm.WARM / 3);
+        learn(w, tails[0], n, 1, block.score_bin + 2 * stream, 1, learnt);
+        learn(w, tails[1], n, 1, block.score_bin + 2 * stream + 1, 1, learnt);
+        const bool running = a.incident[n] != 0;
+        const double promised = w.per_second ? w.rate * block.s.baseline.interval[n] : w.rate;
+        const bool fires = ok && !out.warming[n] && candidate > 0 && rare * w.factor <= promised;
+        const bool odd = ok && p_value <= w.alarm.ORDINARY;
+        a.calm[n] = fires || odd ? 0 : a.calm[n] + 1;
+        a.incident[n] = (running && a.calm[n] < static_cast<std::int64_t>(w.alarm.CALM)) || fires;
+        out.alarm[n] = fires;
+        out.incident[n] = a.incident[n];
+    }
+}
+
+}  // namespace
+}  // namespace carrousel
