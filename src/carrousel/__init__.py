@@ -9,14 +9,15 @@ from carrousel.errors import ArtifactError, CarrouselError
 
 if TYPE_CHECKING:
     from carrousel.engine import Engine, Session
+    from carrousel.tasks.detect import Detector
     from carrousel.tasks.forecast import Forecaster
     from carrousel.tasks.language import LanguageModel
 
 __version__ = "0.1.0"
-__all__ = ["CarrouselError", "Engine", "Forecaster", "LanguageModel", "Session", "__version__", "load"]
+__all__ = ["CarrouselError", "Detector", "Engine", "Forecaster", "LanguageModel", "Session", "__version__", "load"]
 
 # The class of each task, in ``tasks/<task>.py``; the name of a task is what an artifact says of itself.
-_TASKS = {"forecast": "Forecaster", "language": "LanguageModel"}
+_TASKS = {"forecast": "Forecaster", "detect": "Detector", "language": "LanguageModel"}
 
 # Imported when first asked for: `import carrousel` stays light.
 _HOMES = {
@@ -43,7 +44,7 @@ def load(path: str | Path) -> Any:
 
     Returns
     -------
-    the model: Forecaster, LanguageModel, ..., by its task
+    the model: Forecaster, Detector, LanguageModel, ..., by its task
 
     Raises
     ------

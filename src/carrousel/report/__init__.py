@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 from collections.abc import Mapping
-from html import escape
-from importlib.resources import files
 from pathlib import Path
-from string import Template
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from carrousel.data.file import write_whole
-
 from . import fact, figure, page
+from .document import write_page
 from .evidence import Evidence
 
 if TYPE_CHECKING:
@@ -76,30 +69,11 @@ def write_report(
         page.training(forecaster.history, figures, forecaster.settings.ensemble),
         page.about(model, fact.settings(forecaster), data, notes, fact.method(evidence, seen)),
     ]
-    here = files("carrousel.report")
-    scripts = {name: (here / f"{name}.js").read_text("utf-8") for name in ("chart", "viewer")}
-    text = Template((here / "page.html").read_text("utf-8")).substitute(
-        title=escape(title),
-        subtitle=escape(fact.subtitle(evidence)),
-        hashes=" ".join(_hash(script) for script in scripts.values()),
-        style=(here / "style.css").read_text("utf-8"),
-        body="\n".join(body),
-        data=_json({"figures": figures, "viewer": view}),
-        footer=escape(fact.versions()),
-        **scripts,
+    return write_page(
+        path,
+        title=title,
+        subtitle=fact.subtitle(evidence),
+        body=body,
+        data={"figures": figures, "viewer": view},
+        footer=fact.versions(),
     )
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, text.encode())
-    return path
-
-
-def _hash(script: str) -> str:
-    """What the page's policy allows to run: these very scripts, so that nothing a table holds can be one."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
-
-
-def _json(data: Any) -> str:
-    """JSON that can stand inside a script element, whatever strings it holds."""
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")

@@ -96,7 +96,7 @@ function timeTicks(low, high, count) {
 function extent(spec, axis) {
   const values = [];
   for (const mark of spec.marks) {
-    if (mark.hidden || (mark.free && axis === "y")) continue;
+    if (mark.hidden || ((mark.free || mark.kind === "spans") && axis === "y")) continue;
     const keys = axis === "x" ? ["x", "x0", "x1"] : ["y", "lo", "hi"];
     for (const key of keys) values.push(...[mark[key] ?? []].flat());
   }
@@ -170,6 +170,15 @@ function drawMark(group, mark, px, py, frame) {
       const width = Math.max(1, right - left - 1);
       svg(group, "rect", { x: left, y: top, width, height: Math.max(0, base - top), class: `bar ${style}` });
     });
+  } else if (mark.kind === "spans") {
+    mark.x0.forEach((x0, i) => {
+      // A span of one row must not vanish.
+      const width = Math.max(3, px(mark.x1[i]) - px(x0));
+      const x = (px(x0) + px(mark.x1[i]) - width) / 2;
+      const box = { x, y: frame.top, width, height: frame.bottom - frame.top };
+      const area = svg(group, "rect", { ...box, class: `span ${style}` });
+      if (mark.tips?.[i]) svg(area, "title", {}, mark.tips[i]);
+    });
   } else if (mark.kind === "dots") {
     mark.x.forEach((x, i) => {
       if (x === null) return;
@@ -199,8 +208,9 @@ function legend(box, spec, redraw) {
     const button = html(bar, "button", "key");
     button.type = "button";
     const sample = svg(button, "svg", { width: 26, height: 12, "aria-hidden": "true" });
-    if (mark.kind === "band" || mark.kind === "bars") {
-      svg(sample, "rect", { x: 1, y: 1, width: 24, height: 10, class: `${mark.kind === "band" ? "band" : "bar"} ${mark.style}` });
+    const area = { band: "band", bars: "bar", spans: "span" }[mark.kind];
+    if (area) {
+      svg(sample, "rect", { x: 1, y: 1, width: 24, height: 10, class: `${area} ${mark.style}` });
     } else if (mark.kind === "dots") {
       drawDot(sample, mark, 13, 6, Math.min(5, mark.radius ?? 4));
     } else {
@@ -222,7 +232,10 @@ function readings(spec, at) {
   const rows = [];
   for (const mark of spec.marks) {
     if (mark.hidden || !mark.name) continue;
-    if (mark.kind === "bars") {
+    if (mark.kind === "spans") {
+      const i = mark.x0.findIndex((left, k) => left <= at && at <= mark.x1[k]);
+      if (i >= 0) rows.push([mark, mark.tips?.[i] ?? "here"]);
+    } else if (mark.kind === "bars") {
       const i = mark.x0.findIndex((left, k) => left <= at && at <= mark.x1[k]);
       if (i >= 0) rows.push([mark, (mark.tips?.[i] ?? number(mark.y[i]))]);
     } else if (spec.y.kind === "category" && mark.kind === "dots") {
@@ -243,7 +256,7 @@ function stops(spec) {
   if (spec.y.kind === "category") return spec.y.labels.map((_, i) => i);
   const found = new Set();
   for (const mark of spec.marks) {
-    if (mark.hidden || !mark.name) continue;
+    if (mark.hidden || !mark.name || mark.kind === "spans") continue;
     if (mark.kind === "bars") mark.x0.forEach((left, i) => found.add((left + mark.x1[i]) / 2));
     else if (mark.x?.forEach) mark.x.forEach((x) => found.add(x));
   }

@@ -35,7 +35,11 @@ def table(
 ) -> str:
     """A table of HTML cells; its first column names the row."""
     marks = list(classes)
-    lines = ["<tr>" + "".join(f'<th scope="col">{cell}</th>' for cell in head) + "</tr></thead><tbody>"]
+    lines = [
+        "<tr>"
+        + "".join(cell if cell.startswith("<th") else f'<th scope="col">{cell}</th>' for cell in head)
+        + "</tr></thead><tbody>"
+    ]
     for i, row in enumerate(rows):
         first, *rest = row
         cells = "".join(cell if cell.startswith("<td") else f"<td>{cell}</td>" for cell in rest)

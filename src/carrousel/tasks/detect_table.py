@@ -259,8 +259,10 @@ def incident_frame(incidents: tuple[Incident, ...], like: Frame, judged: Judged)
     return frame_like(like, columns)
 
 
-def in_words(incident: Incident, most: int = 3) -> str:
-    """The causes of an incident, most first: "load: forecast, level; heat: range"."""
+def in_words(incident: Incident, most: int = 3, *, alone: bool = False) -> str:
+    """The causes of an incident, most first: "load: forecast, level; heat: range"; `alone`: of a single variable."""
+    if alone:
+        return ", ".join(cause.member for cause in incident.causes[:most])
     by_variable: dict[str, list[str]] = {}
     for cause in incident.causes[:most]:
         by_variable.setdefault(cause.variable, []).append(cause.member)

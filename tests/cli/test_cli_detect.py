@@ -1,0 +1,178 @@
+"""A detector on the command line: fitted, asked about a table, streamed, interrupted and gone on with."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cli.program import ENVIRONMENT, PROGRAM, as_csv, here, hours, read, refusal, succeed, write
+
+ROWS, MORE = 700, 80
+ODD = ROWS + 30  # the row where the pump runs hot, for four rows
+
+
+def pump(first: int, last: int, **columns: str) -> list[dict[str, str]]:
+    steps = np.arange(first, last)
+    noise = np.random.default_rng(first).normal(size=len(steps))
+    heat = 60 + 5 * np.sin(2 * np.pi * steps / 24) + 0.3 * noise + 40 * ((steps >= ODD) & (steps < ODD + 4))
+    stamps = hours(first, last)
+    return [{"time": t, "heat": f"{y:.2f}", **columns} for t, y in zip(stamps, heat, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def plant(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the table of a pump, later rows of it, labels, and a detector in runs/pump."""
+    plant = tmp_path_factory.mktemp("plant")
+    write(plant / "pump.csv", pump(0, ROWS))
+    write(plant / "later.csv", pump(ROWS, ROWS + MORE))
+    write(plant / "labels.csv", [{"start": hours(ODD, ODD + 1)[0], "end": hours(ODD + 3, ODD + 4)[0]}])
+    done = here(
+        "train", "detect", "pump.csv", "--false-alarms", "1/100 rows", "--minutes", 0, "-o", "runs/pump", cwd=plant
+    )
+    assert done.code == 0, done.err
+    (plant / "training.txt").write_text(done.out + done.err)
+    return plant
+
+
+def streamed(plant: Path, *words: object, rows: list[dict[str, str]]) -> list[dict]:
+    return [
+        json.loads(line)
+        for line in succeed("stream", "runs/pump", *words, cwd=plant, text=as_csv(rows)).split("\n")[:-1]
+    ]
+
+
+def test_training_says_what_it_found_and_what_comes_next(plant: Path) -> None:
+    said = (plant / "training.txt").read_text()
+    assert "saved runs/pump; now try" in said
+    assert "carrousel stream runs/pump --alarms" in said
+    assert "note: frequency: hourly ('h')" in said
+    assert json.loads((plant / "runs/pump/config.json").read_text())["task"] == "detect"
+
+
+def test_predict_prints_the_events_that_stream_prints(plant: Path) -> None:
+    table = read(succeed("predict", "runs/pump", "later.csv", cwd=plant))
+    events = streamed(plant, rows=pump(ROWS, ROWS + MORE))
+    assert len(table) == len(events) == MORE
+    for row, event in zip(table, events, strict=True):
+        assert row["time"].replace(" ", "T")[:19] == event["ds"]
+        assert float(row["score"]) == event["score"]
+        assert (row["alarm"] == "True") == event["alarm"]
+        assert int(row["incident"]) == (event["incident"] or 0)
+        assert float(row["expected"]) == event["expected"]["heat"]
+        assert [float(row["lower"]), float(row["upper"])] == event["band"]["heat"]
+    hot = [event for event in events if event["ds"] == hours(ODD, ODD + 1)[0]]
+    assert [event["alarm"] for event in hot] == [True]
+    assert hot[0]["contributions"][0]["variable"] == "heat"
+
+
+def test_predict_lists_incidents_with_their_causes(plant: Path) -> None:
+    done = here("predict", "runs/pump", "later.csv", "--incidents", "-o", "incidents.csv", cwd=plant)
+    assert done.code == 0
+    found = read((plant / "incidents.csv").read_text())
+    assert hours(ODD, ODD + 1)[0] in [row["start"].replace(" ", "T")[:19] for row in found]
+    assert all(row["causes"].startswith("heat: ") for row in found)
+    assert f"{len(found)} incidents in {MORE} rows" in done.err
+
+
+def test_stream_with_alarms_says_only_what_begins_and_ends(plant: Path) -> None:
+    rows = pump(ROWS, ROWS + MORE)
+    every = streamed(plant, rows=rows)
+    some = streamed(plant, "--alarms", rows=rows)
+    assert some == [event for event in every if event["alarm"] or event["ended"]]
+    assert 0 < len(some) < MORE / 4
+
+
+def test_a_stream_that_was_killed_goes_on_with_the_same_events(plant: Path) -> None:
+    rows = pump(ROWS, ROWS + MORE)
+    whole = succeed("stream", "runs/pump", cwd=plant, text=as_csv(rows)).splitlines()
+    command = [PROGRAM, "stream", "runs/pump", "--state", "killed.state", "--every", "10"]
+    with subprocess.Popen(
+        command, cwd=plant, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(as_csv(rows[:35]))
+        process.stdin.flush()
+        first = [process.stdout.readline().rstrip("\n") for _ in range(35)]
+        process.send_signal(signal.SIGKILL)
+        process.stdin.close()
+    assert first == whole[:35]
+    rest = succeed("stream", "runs/pump", "--state", "killed.state", cwd=plant, text=as_csv(rows)).splitlines()
+    kinds = [json.loads(line)["kind"] for line in rest]
+    assert kinds == ["late"] * 29 + ["duplicate"] + ["row"] * 50
+    assert rest[30:] == whole[30:]
+    again = succeed("stream", "runs/pump", "--state", "killed.state", cwd=plant, text=as_csv(rows[-1:]))
+    assert json.loads(again)["kind"] == "duplicate"
+
+
+def test_a_state_that_is_none_is_refused(plant: Path) -> None:
+    (plant / "labels.state").write_text("start,end\n")
+    line = refusal("stream", "runs/pump", "--state", "labels.state", cwd=plant, text=as_csv(pump(ROWS, ROWS + 1)))
+    assert "labels.state: expected the state of a stream" in line
+    assert (plant / "labels.state").read_text() == "start,end\n"
+
+
+def test_stream_takes_messy_rows_and_names_the_line_of_an_impossible_one(plant: Path) -> None:
+    rows = pump(ROWS, ROWS + 6)
+    messy = [rows[0], rows[2], rows[1], rows[2], {**rows[3], "heat": "nan"}, {**rows[4], "heat": "inf"}]
+    events = streamed(plant, rows=messy)
+    assert [event["kind"] for event in events] == ["row", "row", "late", "duplicate", "row", "row"]
+    assert events[1]["notes"] == [f"1 row skipped after {rows[0]['time']}"]
+    assert "counts as not observed" in events[5]["notes"][0]
+    for bad in ({**rows[5], "heat": "hot"}, {**rows[5], "time": "noon"}):
+        done = here("stream", "runs/pump", cwd=plant, text=as_csv([rows[0], bad]))
+        assert done.code == 2
+        assert done.err.startswith("error: line 3: ")
+        assert len(done.out.splitlines()) == 1
+    done = here("stream", "runs/pump", "--late", "refuse", cwd=plant, text=as_csv([rows[1], rows[0]]))
+    assert done.code == 2
+    assert "expected a row after" in done.err
+
+
+def test_streams_of_several_series_are_told_apart_and_missed(plant: Path) -> None:
+    write(plant / "two.csv", pump(0, 220, pump="a") + pump(0, 220, pump="b"))
+    succeed("train", "detect", "two.csv", "--id", "pump", "--target", "heat", "--minutes", 0, "-o", "two", cwd=plant)
+    text = as_csv(
+        [row for i in range(220, 236) for name in "ab" if name == "a" or i < 224 for row in pump(i, i + 1, pump=name)]
+    )
+    events = [json.loads(line) for line in succeed("stream", "two", "--silence", cwd=plant, text=text).splitlines()]
+    assert {event["unique_id"] for event in events if event["kind"] == "row"} == {"a", "b"}
+    silent = [event for event in events if event["kind"] == "silent"]
+    assert [(event["unique_id"], event["ds"]) for event in silent] == [("b", hours(234, 235)[0])]
+
+
+def test_evaluate_counts_events_beside_naive_detectors(plant: Path) -> None:
+    words = ("evaluate", "runs/pump", "later.csv", "--labels", "labels.csv", "--train", "pump.csv")
+    printed = succeed(*words, cwd=plant)
+    lines = printed.splitlines()
+    assert lines[0].split()[:3] == ["detector", "found", "precision"]
+    assert [line.split("  ")[0] for line in lines[1:5]] == ["Carrousel", "rolling deviation", "last value", "range"]
+    assert lines[5].startswith("false alarms: 10.0 a 1,000 rows promised; 76 unlabelled rows")
+    numbers = json.loads(succeed(*words, "--json", cwd=plant))
+    own = numbers["scores"]["Carrousel"]
+    assert (own["labels"], own["found"], own["recall"], own["delay_rows"]) == (1, 1, 1.0, 0.0)
+    assert numbers["promised"] == 10.0
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (
+            ("evaluate", "runs/pump", "later.csv", "--labels", "nowhere.csv"),
+            "--labels: expected a file or a column of DATA",
+        ),
+        (("evaluate", "runs/pump", "later.csv", "--labels", "heat"), "label column 'heat': expected 0 or 1"),
+        (("evaluate", "runs/pump", "later.csv"), "Missing option '--labels'"),
+        (("predict", "runs/pump"), "Missing argument 'DATA'"),
+        (("train", "detect", "pump.csv", "--false-alarms", "often", "-o", "x"), "expected a rate such as '1/week'"),
+        (("train", "detect", "pump.csv", "-o", "runs/pump"), "add --overwrite"),
+        (("train", "detect", "labels.csv", "--minutes", 0, "-o", "x"), "name the time column with time"),
+    ],
+)
+def test_mistakes_are_answered_with_one_line(plant: Path, words: tuple[object, ...], says: str) -> None:
+    assert says in refusal(*words, cwd=plant)
