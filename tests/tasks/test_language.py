@@ -24,6 +24,7 @@ from carrousel.errors import (
 from carrousel.features.language import LanguageSizes
 from carrousel.features.token import Characters
 from carrousel.layers.reference import lstm
+from carrousel.tasks import language_fit
 from carrousel.tasks.language import FittedLanguage, LanguageModel
 from carrousel.tasks.language_fit import Network, Streams, load, mean_loss
 from carrousel.tasks.language_setting import LanguageLearned
@@ -144,7 +145,8 @@ def test_training_makes_it_better_than_chance_and_the_kept_weights_are_the_best_
     assert model.fitted.learned.validation == best
 
 
-def test_validation_streams_cost_what_the_engine_says(model):
+def test_validation_streams_cost_what_the_engine_says(model, monkeypatch):
+    monkeypatch.setattr(language_fit, "VALIDATION_LEAST", 10)
     ids = model.fitted.tokenizer.encode(TEXT[:320])
     network = Network(model.fitted.sizes).eval()
     load(network, model.fitted.weights)
@@ -152,6 +154,15 @@ def test_validation_streams_cost_what_the_engine_says(model):
         found = mean_loss(network, torch.as_tensor(ids), length=3)
     streams = [model.score(TEXT[10 * k : 10 * k + 10]).nats for k in range(32)]
     assert found == pytest.approx(sum(streams) / 320, rel=FLOAT32)
+    monkeypatch.setattr(language_fit, "VALIDATION_TOKENS", 4)
+    with torch.no_grad():
+        found = mean_loss(network, torch.as_tensor(ids))
+    streams = [model.score(TEXT[10 * k : 10 * k + 4]).nats for k in range(32)]
+    assert found == pytest.approx(sum(streams) / 128, rel=FLOAT32)
+    monkeypatch.setattr(language_fit, "VALIDATION_LEAST", 256)
+    with torch.no_grad():
+        found = mean_loss(network, torch.as_tensor(ids[:9]))
+    assert found == pytest.approx(model.score(TEXT[:4]).nats / 4, rel=FLOAT32)
 
 
 def test_the_softmax_and_the_embedding_stay_one_matrix_through_training(model):
@@ -232,6 +243,14 @@ def test_an_epoch_reads_every_stream_from_its_start_in_order_each_token_once(len
         assert (place == 0) == (epoch == 0)
 
 
+def test_streams_of_several_documents_begin_with_what_stands_before_them():
+    tokens = torch.tensor([3, 4, 0, 5, 6, 0])
+    streams = Streams(tokens, 2, 3, seed=0)
+    chunk = streams(streams.order(0))
+    assert chunk.seen.T.tolist() == [[0, 3, 4], [0, 5, 6]]
+    assert Streams(tokens[:5], 2, 2, seed=0)(torch.arange(2)).seen.T.tolist() == [[6, 3], [4, 0]]
+
+
 @pytest.mark.parametrize("which", ["model", "pairs"])
 def test_a_saved_model_is_the_same_to_the_bit(which, request, tmp_path):
     model: LanguageModel = request.getfixturevalue(which)
@@ -290,12 +309,12 @@ def test_baseline_is_that_of_the_training_part(model):
     assert model.baseline("a cat. ").nats == pytest.approx(expected.sum(), rel=1e-12)
 
 
-def test_several_documents_are_divided_by_the_start(tmp_path):
+def test_each_of_several_documents_has_an_end(tmp_path):
     (tmp_path / "a.txt").write_text("abab" * 30)
     model = LanguageModel(**SMALL, max_steps=1)
     model.fit([tmp_path / "a.txt", "baba" * 20], validation="abba", progress=silent)
     tokens = model.fitted.tokens
-    assert (len(tokens), np.flatnonzero(tokens == 0).tolist()) == (201, [120])
+    assert (len(tokens), np.flatnonzero(tokens == 0).tolist()) == (202, [120, 201])
     assert model.fitted.learned.held_out == 4
 
 

@@ -75,7 +75,7 @@ def prime(engine: Engine, prompt: Ids) -> tuple[Session, Logits]:
 
 
 def sample(
-    engine: Engine, prompt: Ids, sampling: Sampling, *, tokens: int, seed: int | None, never: int | None
+    engine: Engine, prompt: Ids, sampling: Sampling, *, tokens: int, seed: int | None, never: Ids
 ) -> Iterator[int]:
     """Tokens one by one, at most so many; id 0 ends them.
 
@@ -83,15 +83,14 @@ def sample(
 
     Parameters
     ----------
-    never : a token that is not to be chosen
+    never : tokens that are not to be chosen
     """
     draws = np.random.default_rng(seed)
     session, logits = prime(engine, prompt)
     out = np.empty((1, len(logits)), np.float32)
     token = np.empty(1, np.int64)
     for _ in range(tokens):
-        if never is not None:
-            logits[never] = -np.inf
+        logits[never] = -np.inf
         token[0] = sampling.choose(logits, draws.random())
         if token[0] == 0:
             return
@@ -99,7 +98,7 @@ def sample(
         logits = session.step(token, out)[0]
 
 
-def beam(engine: Engine, prompt: Ids, *, tokens: int, beams: int, never: int | None) -> list[int]:
+def beam(engine: Engine, prompt: Ids, *, tokens: int, beams: int, never: Ids) -> list[int]:
     """The most probable continuation that a beam search finds.
 
     A continuation that has ended (id 0) competes with the others by its mean log-probability a token.
@@ -116,14 +115,13 @@ def beam(engine: Engine, prompt: Ids, *, tokens: int, beams: int, never: int | N
     ended: list[tuple[float, list[int]]] = []
     for _ in range(tokens):
         totals = scores[:, None] + log_softmax(rows)  # (beams, V)
-        if never is not None:
-            totals[:, never] = -np.inf
+        totals[:, never] = -np.inf
         order = np.argsort(-totals, axis=None, kind="stable")[: beams + len(paths)]
         parents, ids = np.unravel_index(order, totals.shape)
         ended += [
             (float(totals[b, 0]) / (len(paths[b]) + 1), paths[b])
             for b, v in zip(parents[:beams].tolist(), ids[:beams].tolist(), strict=True)
-            if v == 0
+            if v == 0 and np.isfinite(totals[b, 0])
         ]
         going = (ids != 0) & np.isfinite(totals[parents, ids])
         parents, ids = parents[going][:beams], ids[going][:beams]

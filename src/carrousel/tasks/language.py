@@ -60,6 +60,13 @@ class FittedLanguage:
         return Engine(self.sizes.architecture(), self.weights)
 
     @cached_property
+    def never(self) -> Ids:
+        """Tokens that are not to be written: an unknown one, and the end where no training text had one behind it."""
+        unknown = self.tokenizer.unknown
+        ends = bool((self.tokens == 0).any())
+        return np.array([*([] if unknown is None else [unknown]), *([] if ends else [0])], np.int64)
+
+    @cached_property
     def baseline(self) -> KneserNey:
         return KneserNey(self.tokens, self.sizes.vocabulary, ORDERS[self.tokenizer.level])
 
@@ -217,11 +224,10 @@ class LanguageModel:
                 f"beams: expected 1 together with {next(iter(given))}, got {beams}; leave one of them out"
             )
         ids = self._known(prompt, "prompt") if prompt else np.empty(0, np.int64)
-        never = fitted.tokenizer.unknown
         if beams > 1:
-            chosen = iter(beam(fitted.engine, ids, tokens=tokens, beams=beams, never=never))
+            chosen = iter(beam(fitted.engine, ids, tokens=tokens, beams=beams, never=fitted.never))
         else:
-            chosen = sample(fitted.engine, ids, sampling, tokens=tokens, seed=seed, never=never)
+            chosen = sample(fitted.engine, ids, sampling, tokens=tokens, seed=seed, never=fitted.never)
         return until(decoded(fitted.tokenizer, chosen), words)
 
     def score(self, text: Texts) -> TextScore:
@@ -357,15 +363,15 @@ class _Counter:
 
 
 def _read(tokenizer: Tokenizer, found: Sequence[Document]) -> tuple[npt.NDArray[np.integer], int]:
-    """Ids of documents, with the token 0 between two of them, in the smallest type; and how many characters."""
+    """Ids of documents, behind each the token 0 if they are several, in the smallest type; and how many characters."""
     kind = np.uint8 if tokenizer.size <= 256 else np.int32
     parts: list[npt.NDArray[np.integer]] = []
     characters = 0
     for document in found:
         read = _Counter(document)
-        if parts:
-            parts.append(np.zeros(1, kind))
         parts += [ids.astype(kind) for ids in encode(tokenizer, read.pieces())]
+        if len(found) > 1:
+            parts.append(np.zeros(1, kind))
         characters += read.characters
     return np.concatenate(parts), characters
 

@@ -19,9 +19,7 @@ TIMED = 300  # tokens
 
 def tokens_per_second(fitted: FittedLanguage, tokens: int = TIMED) -> float:
     """How fast one stream is generated on this machine, sampling included."""
-    drawn = sample(
-        fitted.engine, np.empty(0, np.int64), Sampling(), tokens=2 * tokens, seed=0, never=fitted.tokenizer.unknown
-    )
+    drawn = sample(fitted.engine, np.empty(0, np.int64), Sampling(), tokens=2 * tokens, seed=0, never=fitted.never)
     began = time.perf_counter()
     count = sum(1 for _ in itertools.islice(drawn, tokens))
     return count / (time.perf_counter() - began)

@@ -23,7 +23,8 @@ from carrousel.training import History, Report, TrainingSettings, device, seeded
 
 Tokens = npt.NDArray[np.generic]
 DEFAULT_EPOCHS = 10
-VALIDATION_STREAMS = 32
+VALIDATION_STREAMS = 32  # at most, and none shorter than:
+VALIDATION_LEAST = 256  # tokens, beside which the cold beginning of a stream is small
 VALIDATION_TOKENS = 1024  # of each stream; more only cost time
 VALIDATIONS = 10  # in a run whose end is known
 
@@ -65,7 +66,8 @@ class Streams:
     """A text as B streams that are read side by side, L tokens a step; ``training.OrderedBatches``.
 
     The streams of each epoch begin at other places: the text is a ring, begun anywhere, cut into B parts. Of a text of
-    T tokens an epoch reads B·⌊T/B⌋. Before every stream stands the start, as before any text.
+    T tokens an epoch reads B·⌊T/B⌋. Where tokens 0 divide documents, these teach how a text begins; where there is one
+    document, such a token stands before every stream, so that the beginning of a text is not unheard of.
 
     Parameters
     ----------
@@ -76,6 +78,7 @@ class Streams:
         self.tokens, self.streams, self.length, self.seed = tokens, streams, length, seed
         self.each = len(tokens) // streams
         self.chunks = math.ceil(self.each / length)
+        self._divided = bool((tokens == 0).any())
         self._first = torch.arange(streams, device=tokens.device) * self.each
 
     def __len__(self) -> int:
@@ -93,7 +96,7 @@ class Streams:
         steps = torch.arange(first - 1, last, device=self.tokens.device)
         places = (self._first[rows] + steps[:, None] + offset) % len(self.tokens)
         ids = self.tokens[places].long()
-        if chunk == 0:
+        if chunk == 0 and not self._divided:
             ids[0] = 0
         return Chunk(ids[:-1], ids[1:], rows, chunk == 0)
 
@@ -193,7 +196,7 @@ def load(network: Network, weights: Mapping[str, npt.NDArray[np.float32]]) -> No
 
 def mean_loss(network: Callable[..., tuple[Tensor, LSTMState]], tokens: Tensor, *, length: int = 256) -> float:
     """Nats a token, of streams evenly spread over a text, each from its own start."""
-    streams = min(VALIDATION_STREAMS, len(tokens))
+    streams = max(1, min(VALIDATION_STREAMS, len(tokens) // VALIDATION_LEAST))
     target = tokens[: len(tokens) // streams * streams].view(streams, -1)[:, :VALIDATION_TOKENS].T
     each = len(target)
     seen = torch.cat([torch.zeros_like(target[:1]), target[:-1]])
