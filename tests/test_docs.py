@@ -20,7 +20,7 @@ SHELLS = ("bash", "sh", "console")
 # Commands that take a budget get a short one here; nothing else of them is changed.
 BUDGETED = re.compile(r"\bcarrousel (train \w+|demo( [a-z]\w*)?)(?=\s|$)", re.MULTILINE)
 # What is not on every machine and may not be fetched by a test.
-NEEDS_DATA = re.compile(r"\bcarrousel demo language\b|\btinyshakespeare\b")
+NEEDS_DATA = re.compile(r"\bcarrousel demo (?:language|detect)\b|\btinyshakespeare\b")
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from carrousel.tasks.detect_evaluate import DetectScore, Evaluation
 
 EXAMPLES = (
-    "printf 'start,end\\n2013-07-15,2013-07-20\\n' > labels.csv   # a heat wave\n"
+    "printf 'start,end\\n2013-04-08,2013-04-10\\n' > labels.csv   # the first warm days\n"
     "carrousel evaluate runs/watch weather --labels labels.csv --report watch.html",
 )
 
