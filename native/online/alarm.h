@@ -6,12 +6,18 @@
 namespace carrousel {
 namespace {
 
-INLINE double join(const WatchRules& w, const double* surprise, size_t count) {
-    if (count == 1) return surprise[0];
-    double one = maximum(surprise[0], surprise[1]), two = minimum(surprise[0], surprise[1]);
-    for (size_t k = 2; k < count; ++k) {
-        two = maximum(two, minimum(one, surprise[k]));
-        one = maximum(one, surprise[k]);
+// The first members, forecasts all, count as one.
+INLINE double join(const WatchRules& w, const double* surprise, size_t variables, size_t members) {
+    const size_t forecasts = w.forecast.HORIZONS.count;
+    double one = 0, two = 0;
+    for (size_t k = 0; k < variables; ++k, surprise += members) {
+        double most = surprise[0];
+        for (size_t m = 1; m < forecasts; ++m) most = maximum(most, surprise[m]);
+        for (size_t m = forecasts; m <= members; ++m) {
+            two = maximum(two, minimum(one, most));
+            one = maximum(one, most);
+            if (m < members) most = surprise[m];
+        }
     }
     return one + w.alarm.SECOND * two;
 }
@@ -41,6 +47,21 @@ void rarity_of(const Block& block, double* own) {
     exp_all(own, padded(block.streams));
 }
 
+INLINE float largest(const float* x, size_t n) {
+    float most = x[0];
+    size_t k = 0;
+    if (n >= 8) {
+        v8 lanes = *reinterpret_cast<const v8_loose*>(x);
+        for (k = 8; k + 8 <= n; k += 8) {
+            const v8 more = *reinterpret_cast<const v8_loose*>(x + k);
+            lanes = lanes > more ? lanes : more;
+        }
+        for (int l = 0; l < 8; ++l) most = maximum(most, lanes[l]);
+    }
+    for (; k < n; ++k) most = maximum(most, x[k]);
+    return most;
+}
+
 void update_alarm(Block& block, const WatchReadings& out) {
     const WatchRules& w = block.w;
     const auto& a = block.s.alarm;
@@ -51,11 +72,10 @@ void update_alarm(Block& block, const WatchReadings& out) {
         bool ok = false;
         for (size_t k = 0; k < K; ++k) ok |= block.ok[stream * K + k] != 0;
         observed[stream] = ok;
-        const double score = ok ? join(w, block.surprise + stream * K * M, K * M) : 0.0;
+        const double score = ok ? join(w, block.surprise + stream * K * M, K, M) : 0.0;
         out.warming[n] = a.seen[n] < static_cast<std::int64_t>(w.alarm.WARM);
         float* recent = a.recent + n * HOLD;
-        float most = recent[0];
-        for (size_t k = 1; k < HOLD; ++k) most = maximum(most, recent[k]);
+        const float most = largest(recent, HOLD);
         const double onset = score > static_cast<double>(most) ? score : 0.0;
         recent[modulo(a.rows[n], HOLD)] = static_cast<float>(score);
         ++a.rows[n];

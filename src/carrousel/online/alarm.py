@@ -1,7 +1,8 @@
 """From the members' p-values to one score, and from scores to alarms: once per incident, as often as promised.
 
-The rule. A row's *score* is the largest surprise −log₁₀ p of all members and variables, plus a third of the second
-largest: one member alone may alarm, two that agree do so earlier. The row's *p-value* is how rare such a score was in
+The rule. A row's *score* is the largest surprise −log₁₀ p of all members and variables, plus half of the second
+largest: one member alone may alarm, two that agree do so earlier. The forecasts of all horizons count as one member,
+the larger of them, for they agree by what they are. The row's *p-value* is how rare such a score was in
 the stream itself. An *onset* is a score above all of the last ``HOLD`` rows, outside an incident; the onsets
 are what an alarm could have been, each incident giving few of them, so their rate is the rate of alarms, whatever the
 autocorrelation of the scores. Its *rarity* is how often a row so large an onset came: in the stream itself, and, by a
@@ -23,14 +24,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from carrousel.online.forecast import HORIZONS
 from carrousel.online.state import Field, Online
 from carrousel.online.tail import MEMORY, Tail
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
-SECOND = 0.35  # what the second largest surprise adds to the largest
-HOLD = 50  # rows that an onset must exceed
+SECOND = 0.5  # what the second largest surprise adds to the largest
+HOLD = 100  # rows that an onset must exceed
 TOP = 12.0  # of the scores' histograms
 EXCESSES = 10.0  # of those, how many lie in the tail
 WARM = 100  # rows before which nothing alarms
@@ -87,7 +89,7 @@ class Alarm(Online):
 
         Parameters
         ----------
-        surprise : float64 (N, K · M), −log₁₀ p
+        surprise : float64 (N, K, M), −log₁₀ p
         ok : bool (N,), whether anything was observed
         interval : float64 (N,), seconds from row to row
         """
@@ -131,8 +133,8 @@ def rarity_of(own: Floats, onset: Floats, seen: Floats) -> Floats:
 
 
 def join(surprise: Floats) -> Floats:
-    """The score of a row, float64 (N,), from its members' surprise (N, K · M)."""
-    if surprise.shape[1] == 1:
-        return surprise[:, 0].copy()
-    two = np.partition(surprise, surprise.shape[1] - 2, axis=1)[:, -2:]
+    """The score of a row, float64 (N,), from its members' surprise (N, K, M), of which the forecasts come first."""
+    forecast = surprise[:, :, : len(HORIZONS)].max(2, keepdims=True)
+    each = np.concatenate([forecast, surprise[:, :, len(HORIZONS) :]], 2).reshape(len(surprise), -1)
+    two = np.partition(each, each.shape[1] - 2, axis=1)[:, -2:]
     return two[:, 1] + SECOND * two[:, 0]

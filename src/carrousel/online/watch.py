@@ -143,7 +143,9 @@ class Watch:
         surprise = -np.log10(self.tail.p_values(y))
         surprise[~ok] = 0
         self.tail.learn(ok)
-        judged = self.alarm.update(surprise.reshape(n, -1), np.atleast_1d(ok.reshape(n, k).any(1)), baseline.interval)
+        judged = self.alarm.update(
+            surprise.reshape(n, k, -1), np.atleast_1d(ok.reshape(n, k).any(1)), baseline.interval
+        )
         baseline.features(ok, HORIZONS, self._features)
         self.forecast.put(self.session.step(self._features), baseline, self._features)
         band = band.reshape(n, k, 3)
