@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ Index = slice | Ints
 ROW, LATE, DUPLICATE, CONFLICT = range(4)
 """Taken; older than the newest row; the newest row again; another row with the stamp of the newest."""
 
+MOST = 2**62  # ticks: beyond, differences overflow
 AHEAD, MOST_AHEAD = 4, 16  # rows by which a learned interval must lead, and by which it may
 STUCK_ROWS = 20  # the shortest run of one value that can be a sensor that sticks
 STUCK_TIMES = 3  # as long as the longest run before
@@ -320,11 +321,10 @@ class Arrival(Online):
         return np.flatnonzero(found)
 
     def valid(self) -> bool:
-        """Whether a state that was loaded is one that rows can have led to."""
-        whole: list[npt.NDArray[Any]] = [array for array in self.arrays.values() if array.dtype == np.int64]
-        stamps = ("newest",)
-        counts = [array for name, array in self.arrays.items() if array.dtype == np.int64 and name not in stamps]
-        return bool(whole) and all(bool((array >= 0).all()) for array in counts)
+        """Whether a state that was loaded is one that rows can have led to: counts from 0 on, stamps within bounds."""
+        newest = self.arrays["newest"]
+        counts = [array for name, array in self.arrays.items() if array.dtype == np.int64 and name != "newest"]
+        return all(bool((array >= 0).all()) for array in counts) and bool(((-MOST <= newest) & (newest <= MOST)).all())
 
 
 def _least(longest: Ints) -> Ints:

@@ -16,12 +16,12 @@ from carrousel.data.role import TIME_NAMES, require_category
 from carrousel.data.row import refuse_misspelt
 from carrousel.data.schema import Schema
 from carrousel.errors import ColumnError, TimeError
+from carrousel.stream.arrival import MOST
 
 Ints = npt.NDArray[np.int64]
 Clock = Literal["time", "integer", "rows"]
 SECOND = 1_000_000  # ticks of a clock of times; those of whole numbers are the numbers
 LATEST = 4_000_000_000 * SECOND  # the year 2096, and as far before 1970: beyond, a stamp is a mistake
-MOST = 2**62  # whole numbers beyond would overflow when subtracted
 
 
 @dataclass(slots=True, eq=False)

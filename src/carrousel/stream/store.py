@@ -153,7 +153,7 @@ def load_streams(path: str | os.PathLike[str], detector: Source, *, rules: Rules
     except ShapeError as error:
         raise ArtifactError(f"{file}: expected a state of this detector, got another ({error}); {REMEDY}") from error
     if not streams.arrival.valid():
-        raise ArtifactError(f"{file}: expected counts of rows, got numbers below 0; {REMEDY}")
+        raise ArtifactError(f"{file}: expected counts of rows and stamps, got numbers that are none; {REMEDY}")
     return streams
 
 
