@@ -203,6 +203,26 @@ def test_spikes_are_no_change_and_hardly_move_the_level(rows):
     assert np.max(np.abs(reading["level"] - clean["level"])[BLOCK:]) < 0.1
 
 
+def test_a_line_that_all_rows_have_left_is_given_up_however_far_such_streams_wander():
+    t = np.arange(4_300)
+    bursts = autoregressive(np.random.default_rng(13), 4_300, 10) + 20.0 * (t % 300 < 40)[:, None]
+    x = bursts + 60.0 * (t >= 4_000)[:, None]
+    trend = Trend(10, 1)
+    run(trend, x[:4_000])
+    change = run(trend, x[4_000:])["change"][:, :, 0]
+    assert np.all(change[:40].any(axis=0))
+
+
+def test_means_start_anew_with_the_line():
+    x = autoregressive(np.random.default_rng(14), 1_200, 1)
+    x[1_000:] += 5.0
+    trend = Trend(1, 1)
+    row = next(t for t, value in enumerate(x) if trend.update(value[None]).change[0, 0])
+    assert 1_000 < row < 1_030
+    assert not trend.state["means"].any()
+    assert not trend.state["runs"][0, :6].any()
+
+
 def test_a_constant_stream_is_flat_for_certain_and_a_step_off_it_is_found_at_once():
     for value in (0.0, -7.25, 1e300):
         reading = run(Trend(1, 1), np.full((1_000, 1), value))

@@ -33,11 +33,9 @@ SCALES = (1, 2, 4, 8, 16)  # blocks that the means look back
 WAIT = (24, 24, 32, 48, 80)  # blocks of history before each is judged
 LONGEST = 1024  # blocks that the history of the means looks back, 8,192 rows; and the length of the tables
 CLIP = 9.0  # the square of a mean counts no more than so many usual ones in that history
-WHITE = 0.8 / (BLOCK * BOUND * BOUND)  # the least that is taken for usual: a little less than what white noise has
-# A mean over a block must come from more than three rows at the bound: two spikes are no shift.
-FEWEST = 0.4 * 2.0 / (np.array(SCALES)[:, None] + 1.0)
+# The least that is taken for usual, a little less than what white noise has: one or two spikes are no shift then.
+WHITE = 0.8 / (BLOCK * BOUND * BOUND)
 LOST = 4  # blocks beyond the bound on one side after which the line is given up, whatever was judged
-FADING = 1.0 - 1.0 / 256.0  # of the largest mean that was seen, a block
 WIDER = 1.2  # the line took some of the noise with it
 # The squared threshold for one false change in R rows is OFFSET + SLOPE · ln(R), by simulation: the same at each scale,
 # for white noise, heavy tails and AR(1).
@@ -81,8 +79,7 @@ class Trend(Online):
 
         E_j² ≥ h² (1 + s_j/k) (v_j + ℓ) V_j,
 
-    ℓ being what the error of the line itself adds, where |E_j| exceeds what was seen in the last thousands of rows, and
-    more rows than two must have brought it about. The line starts anew from the step or bend that explains most of the
+    ℓ being what the error of the line itself adds. It starts anew from the step or bend that explains most of the
     distances since the cumulative sum in that direction last left 0.
 
     Parameters
@@ -129,7 +126,6 @@ class Trend(Online):
                 "blocks": Field(shape=each, dtype="int32", start=-1),
                 "means": Field(shape=(_J, *each), axis=1),
                 "spread": Field(shape=(_J, *each), axis=1),
-                "peak": Field(shape=(_J, *each), axis=1),
                 "runs": Field(shape=(len(RUN), 2, *each), axis=2),  # upwards and downwards
                 "recent": Field(shape=(RECENT, *each), axis=1),  # means of the last blocks
                 "lost": Field(shape=each, dtype="uint8"),  # blocks in a row whose rows lie beyond the bound
@@ -297,22 +293,17 @@ class Trend(Online):
         gain, wait = table.gain[:, k], table.judge[:, k]
         means = flat["means"][:, at].copy()
         means += (z - means) * gain
-        size = np.abs(means)
         usual = means * means
         usual /= table.variance[:, k] + BLOCK * of_level
         spread = flat["spread"][:, at].copy()
-        peak = flat["peak"][:, at].copy()
         known = np.maximum(spread, WHITE)
         left = usual * wait >= known
-        left &= size >= FEWEST
-        left &= size >= peak
         left |= astray
         left &= wait > 0.0
         limit = np.where(wait > 0.0, known * CLIP, np.inf)
         spread += (np.minimum(usual, limit) - spread) * table.remember[:, k]
         flat["means"][:, at] = means
         flat["spread"][:, at] = spread
-        flat["peak"][:, at] = np.maximum(size, peak * FADING)
         # Long-run deviation a row, in units of x; what it grew by at the largest scale, it would grow by once more.
         grows = np.fmin(np.fmax(spread[-1] / spread[-2], 1.0), 2.0)
         noise = np.sqrt(BLOCK * WIDER * np.maximum.accumulate(spread, axis=0)[-1] * grows) * high
