@@ -324,7 +324,7 @@ class Arrival(Online):
         """Whether a state that was loaded is one that rows can have led to: counts from 0 on, stamps within bounds."""
         newest = self.arrays["newest"]
         counts = [array for name, array in self.arrays.items() if array.dtype == np.int64 and name != "newest"]
-        return all(bool((array >= 0).all()) for array in counts) and bool(((-MOST <= newest) & (newest <= MOST)).all())
+        return all(bool((array >= 0).all()) for array in counts) and bool(((newest >= -MOST) & (newest <= MOST)).all())
 
 
 def _least(longest: Ints) -> Ints:

@@ -160,19 +160,11 @@ def causes(
     contributions: np.ndarray[Any, Any], variables: tuple[str, ...], members: tuple[str, ...]
 ) -> tuple[Cause, ...]:
     """Surprises (K, M) as names, most first, those above 0, at most ten."""
-    rows: list[list[float]] = contributions.tolist()
-    found = [
-        Cause(variable, member, surprise)
-        for variable, row in zip(variables, rows, strict=True)
-        for member, surprise in zip(members, row, strict=True)
-        if surprise > 0
-    ]
-    found.sort(key=_surprise, reverse=True)
-    return tuple(found[:MOST_CAUSES])
-
-
-def _surprise(cause: Cause) -> float:
-    return cause.surprise
+    flat: list[float] = contributions.ravel().tolist()
+    width = len(members)
+    places = [i for i, surprise in enumerate(flat) if surprise > 0]
+    places.sort(key=flat.__getitem__, reverse=True)
+    return tuple(Cause(variables[i // width], members[i % width], flat[i]) for i in places[:MOST_CAUSES])
 
 
 def finite(value: float | None) -> float | None:

@@ -21,6 +21,7 @@ from carrousel.stream.arrival import MOST
 Ints = npt.NDArray[np.int64]
 Clock = Literal["time", "integer", "rows"]
 SECOND = 1_000_000  # ticks of a clock of times; those of whole numbers are the numbers
+EPOCH = datetime(1970, 1, 1)
 LATEST = 4_000_000_000 * SECOND  # the year 2096, and as far before 1970: beyond, a stamp is a mistake
 
 
@@ -190,12 +191,16 @@ def ticks_of(name: str, value: Any) -> int:
     stamp: Any = parse_stamp(name, value.strip()) if isinstance(value, str) else value
     if isinstance(stamp, datetime) and stamp.tzinfo is not None:
         stamp = stamp.astimezone(UTC).replace(tzinfo=None)
-    # pandas' NaT is a date too, and unequal to itself.
-    known = isinstance(stamp, (date, np.datetime64)) and stamp == stamp
-    exact = np.array([stamp if known else "NaT"], "datetime64[us]")[0]
-    if np.isnat(exact):
-        raise TimeError(f"time column {name!r}: expected a date, got {value!r}; send the time of every row")
-    tick = int(exact.astype(np.int64))
+    if type(stamp) is datetime:
+        since = stamp - EPOCH
+        tick = (since.days * 86_400 + since.seconds) * SECOND + since.microseconds
+    else:
+        # pandas' NaT is a date too, and unequal to itself.
+        known = isinstance(stamp, (date, np.datetime64)) and stamp == stamp
+        exact = np.array([stamp if known else "NaT"], "datetime64[us]")[0]
+        if np.isnat(exact):
+            raise TimeError(f"time column {name!r}: expected a date, got {value!r}; send the time of every row")
+        tick = int(exact.astype(np.int64))
     if abs(tick) > LATEST:
         raise TimeError(f"time column {name!r}: expected a date from 1844 to 2096, got {value!r}; correct the clock")
     return tick
