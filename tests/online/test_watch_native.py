@@ -27,8 +27,8 @@ FIELDS = [field.name for field in dataclasses.fields(Readings)]
 
 # Both twins do the same operations on the same numbers in the same order, but for functions of float64, which are
 # within 3 units in the last place of each other. Of (1 + e / s)^-a, with logarithms up to 70, that leaves 70 · 2⁻⁵¹ =
-# 3e-14; a feature or a quantile whose rounding to float32 it turns moves by 6e-8, which the network and the slope of a
-# p-value multiply.
+# 3e-14, and so much was measured over 4,000 rows of 32 streams. But a feature or a quantile whose rounding to float32
+# it turns, one in about 1e8, moves by 6e-8, which the network and the slope of a p-value multiply.
 RELATIVE = 1e-6
 ABSOLUTE = 1e-9  # of scores and p-values; of bands in units of the scale
 
