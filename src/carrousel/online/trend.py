@@ -333,14 +333,16 @@ class Trend(Online):
         """Renew σ by a block."""
         slope, level = self._flat["line"][:2, at]
         sigma = self._flat["bound"][0, at] / BOUND
-        aside = np.abs(x - (level - slope * elapsed * MIDDLE))
-        within = 1.9 * np.maximum(absolute - aside, 0.0)  # what |r| is about itself, as the σ of a normal distribution
         gain = np.maximum(1.0 / blocks, 1.0 / REMEMBERED)
         grown = sigma * np.sqrt(1.0 + gain * (BOUND * BOUND * square - 1.0))
         # Most rows beyond the bound are no outliers: the scale is another one.
-        grown = np.where(square > 5.0 / 9.0, np.maximum(grown, within), grown)
-        sigma = np.where(blocks <= YOUNG, sigma + (within - sigma) / blocks, grown)
-        sigma = np.maximum(sigma, np.abs(level) * 2.0**-40 + LEAST)
+        young, wrong = blocks <= YOUNG, square > 5.0 / 9.0
+        if np.count_nonzero(young) or np.count_nonzero(wrong):
+            aside = np.abs(x - (level - slope * elapsed * MIDDLE))
+            within = 1.9 * np.maximum(absolute - aside, 0.0)  # of |r| about itself, as the σ of a normal distribution
+            grown = np.where(wrong, np.maximum(grown, within), grown)
+            grown = np.where(young, sigma + (within - sigma) / blocks, grown)
+        sigma = np.maximum(grown, np.abs(level) * 2.0**-40 + LEAST)
         self._flat["bound"][0, at] = BOUND * sigma
         self._flat["bound"][1, at] = -BOUND * sigma
 
