@@ -33,6 +33,7 @@ SPAN, WARM = 256, 32  # rows of a training example; of these the first are read 
 SMALLEST = 2e-3  # of an example's loss, in spreads of the series: below it nothing is worth learning
 FARTHEST = 14.0  # of a truth, through asinh
 VALIDATION = 0.2  # the last share of the table
+FORGET = 1.5  # bias of a fresh forget gate, so that it begins by remembering (Jozefowicz, Zaremba & Sutskever 2015)
 
 
 class DetectNetwork(nn.Module):
@@ -43,6 +44,7 @@ class DetectNetwork(nn.Module):
         self.lstm = LSTM(feature_count(HORIZONS), hidden_size, batch_first=True)
         self.head = nn.Linear(hidden_size, len(HORIZONS) * head_size())
         with torch.no_grad():
+            self.lstm.get_parameter("bias_ih_l0")[hidden_size : 2 * hidden_size] = FORGET
             self.head.weight.mul_(0.3)
             self.head.bias.zero_()
 
@@ -188,32 +190,38 @@ def fit_network(
     max_steps: int,
     learning_rate: float,
     seed: int,
+    validate: Callable[[nn.Module], float] | None = None,
     progress: Callable[[Report], None] | None = None,
 ) -> History:
-    """Train a network on the examples `before`, keep the best by those `after`: ``best_step`` 0 if none was better."""
+    """Train a network on the examples `before`, keep the best by those `after`: ``best_step`` 0 if none was better.
+
+    `validate` judges the network instead, the less the better, where something else than those examples should.
+    """
     place = device()
     model.to(place)
     arrays = torch.as_tensor(features, device=place), torch.as_tensor(truth, device=place)
     batches, held_out = (Stretches(*arrays, torch.as_tensor(part, device=place)) for part in (before, after))
 
-    def validate(network: nn.Module) -> float:
+    def by_examples(network: nn.Module) -> float:
         parts = torch.arange(len(held_out), device=place).split(256)
         return sum(float(loss(network, held_out(part))) * len(part) for part in parts) / len(held_out)
 
+    judge = validate or by_examples
     first = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     with torch.no_grad():
-        start = validate(model.eval())
+        start = judge(model.eval())
     history = train(
         model,
         batches,
         loss,
-        validate,
+        judge,
         TrainingSettings(
             max_epochs=None,
             max_steps=max_steps,
             minutes=minutes,
             batch_size=64,
             learning_rate=learning_rate,
+            weight_decay=1e-3,
             validate_every=max(1, max_steps // 10),
             patience=4,
             average=0.99,
