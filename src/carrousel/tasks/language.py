@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from carrousel.training import History, Report
 
 REMEMBERED = 4_000_000  # tokens of the training text that are kept, for the baseline
-PLACES, PLACE = 8, 64  # places of a text, and tokens in each, by which it is recognised
+PLACES, PLACE = 8, 64  # places of a piece of text, and tokens in each, by which it is recognised
 _LOG = logging.getLogger("carrousel")
 
 
@@ -255,11 +255,11 @@ class LanguageModel:
 
     def trained_on(self, text: Texts) -> bool:
         """Whether parts of texts, looked at in a few places, stand in the text that the model was trained on."""
-        known = self.fitted.tokens
+        kind, known = self.fitted.tokens.dtype, self.fitted.tokens.tobytes()
         for document in documents(text):
-            ids = np.concatenate(list(encode(self.fitted.tokenizer, document.pieces()))).astype(known.dtype)
-            for first in np.linspace(0, len(ids) - PLACE, PLACES).astype(np.int64) if len(ids) >= PLACE else ():
-                if ids[first : first + PLACE].tobytes() in known.tobytes():
+            for ids in encode(self.fitted.tokenizer, document.pieces()):
+                places = np.linspace(0, len(ids) - PLACE, PLACES).astype(np.int64) if len(ids) >= PLACE else ()
+                if any(ids[first : first + PLACE].astype(kind).tobytes() in known for first in places):
                     return True
         return False
 
