@@ -169,7 +169,7 @@ class Drift(Online):
     def _close(self, at: npt.NDArray[np.int64], x: Floats) -> Flags:
         """Finish the blocks of those streams' variables."""
         flat = self._flat
-        blocks = flat["blocks"][at]
+        blocks = np.clip(flat["blocks"][at], 0, SAMPLES + LONGEST)  # whatever a loaded state says
         share = flat["above"][:, at] / BLOCK  # (B, M)
         flat["above"][:, at] = 0
         flat["present"][at] = 0

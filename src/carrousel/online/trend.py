@@ -245,7 +245,7 @@ class Trend(Online):
         flat = self._flat
         change = np.zeros(self._none.shape, np.int8)
         flat["blocks"][at] += 1
-        blocks = np.minimum(flat["blocks"][at], YOUNG + LONGEST)
+        blocks = np.clip(flat["blocks"][at], 0, YOUNG + LONGEST)
         flat["blocks"][at] = blocks
         fresh = blocks == 0
         with np.errstate(all="ignore"):  # values of 1e300 and scales of 1e-290 may meet; infinities lead to no change

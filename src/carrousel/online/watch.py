@@ -10,7 +10,8 @@ Two twins do this: the NumPy files of this room, which say what is done, and whe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,16 +21,19 @@ from carrousel.errors import ShapeError, TimeError
 from carrousel.online import native_watch
 from carrousel.online.alarm import Alarm
 from carrousel.online.baseline import Baseline, feature_count
+from carrousel.online.drift import Drift
 from carrousel.online.forecast import HORIZONS, Forecast
 from carrousel.online.member import MEMBERS, TOPS, Members
 from carrousel.online.state import Online, check_rows
 from carrousel.online.tail import Tail
+from carrousel.online.trend import Trend
 
 Array = npt.NDArray[np.generic]
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
 LARGEST = 1e150  # of a value: its square is a number still
+SHORTEST, LONGEST = 1e-3, 1e6  # usual steps between two rows, of a trend
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +52,10 @@ class Readings:
     expected, lower, upper : (N, K), the one-row forecast and its 90% band in the units of the series, NaN where unknown
     residual : (N, K), value − expected
     contributions : (N, K, M), −log₁₀ p of each member
+    level, slope, slope_lower, slope_upper : (N, K), the line under the last rows, its rise a usual step and the 95%
+        interval of that, NaN while unknown
+    change : int8 (N, K), decided on this row: 0 none, 1 the level shifted, 2 the slope changed
+    drift : (N, K), decided on this row: the values, or the forecast's residuals, are distributed otherwise than before
     """
 
     score: Floats
@@ -62,6 +70,15 @@ class Readings:
     upper: Floats
     residual: Floats
     contributions: Floats
+    level: Floats
+    slope: Floats
+    slope_lower: Floats
+    slope_upper: Floats
+    change: npt.NDArray[np.int8]
+    drift: Flags
+
+
+RESIDUAL = [field.name for field in fields(Readings)].index("residual")
 
 
 class Watch:
@@ -89,6 +106,9 @@ class Watch:
             "scores": alarm.scores,
             "onsets": alarm.onsets,
         }
+        self._judges = dict(self._parts)
+        self.trend, self.drifts = Trend(batch, variables), (Drift(batch, variables), Drift(batch, variables))
+        self._parts |= {"trend": self.trend, "value_drift": self.drifts[0], "residual_drift": self.drifts[1]}
         self.baseline, self.forecast, self.statistics, self.tail, self.alarm = baseline, forecast, members, tail, alarm
         self.session: Session = engine.session(batch * variables)
         self._allocate()
@@ -100,7 +120,7 @@ class Watch:
         self._compiled = self.session.compiled
         settings = {"rate": self.alarm.rate, "factor": self.alarm.factor, "per_second": self.alarm.per_second}
         settings["watch.LARGEST"] = LARGEST
-        self._native = native_watch.bind(self.session, self.variables, self._parts, settings)
+        self._native = native_watch.bind(self.session, self.variables, self._judges, settings)
 
     def step(self, values: Floats, seconds: Floats) -> Readings:
         """Take a row of every stream in.
@@ -115,10 +135,31 @@ class Watch:
         ShapeError : another shape
         TimeError : seconds that are not finite, or above 1e150
         """
+        before = self.baseline.time.copy()
+        judged = self._judge(values, seconds)
+        x = np.asarray(values, np.float64)
+        with np.errstate(all="ignore"):  # what is not finite stays with its stream
+            trend = self.trend.update(x, self._steps(before))
+            of_value, of_residual = self.drifts[0].update(x), self.drifts[1].update(judged[RESIDUAL])
+        return Readings(
+            *judged, level=trend.level, slope=trend.slope, slope_lower=trend.lower, slope_upper=trend.upper,
+            change=trend.change, drift=of_value.drift | of_residual.drift,
+        )  # fmt: skip
+
+    def _steps(self, before: Floats) -> Floats | None:
+        """How many usual steps the row came after the one at `before` (N,); None where all came after one."""
+        since, interval = self.baseline.time - before, self.baseline.interval
+        if (since == interval).all():
+            return None
+        known = (since > 0) & (interval > 0)
+        return np.where(known, np.clip(since / np.where(known, interval, 1.0), SHORTEST, LONGEST), 1.0)
+
+    def _judge(self, values: Floats, seconds: Floats) -> tuple[Any, ...]:
+        """The fields of Readings up to the contributions, by the compiled step where there is one."""
         compiled = self._native if self.session.compiled is self._compiled else None  # a trace needs the session's step
         found = compiled(values, seconds) if compiled is not None else None
         if found is not None:
-            return Readings(*found)
+            return found
         n, k = self.batch, self.variables
         if values.shape != (n, k) or seconds.shape != (n,):
             raise ShapeError(
@@ -128,10 +169,10 @@ class Watch:
         for place in np.flatnonzero(~(np.abs(seconds) <= LARGEST)):
             raise TimeError(f"seconds: expected finite numbers, got {seconds[place]} for stream {place}")
         found = compiled(values, seconds) if compiled is not None else None
-        return self._step(values, seconds) if found is None else Readings(*found)
+        return self._step(values, seconds) if found is None else found
 
-    def _step(self, values: Floats, seconds: Floats) -> Readings:
-        """The step in NumPy."""
+    def _step(self, values: Floats, seconds: Floats) -> tuple[Any, ...]:
+        """The same in NumPy."""
         n, k = self.batch, self.variables
         x = values.reshape(n * k)
         with np.errstate(invalid="ignore"):
@@ -149,11 +190,10 @@ class Watch:
         baseline.features(ok, HORIZONS, self._features)
         self.forecast.put(self.session.step(self._features), baseline, self._features)
         band = band.reshape(n, k, 3)
-        return Readings(
+        residual = np.where(ok.reshape(n, k), x.reshape(n, k) - band[:, :, 1], np.nan)
+        return (
             judged.score, judged.onset, judged.rarity, judged.p_value, judged.warming, judged.alarm, judged.incident,
-            expected=band[:, :, 1], lower=band[:, :, 0], upper=band[:, :, 2],
-            residual=np.where(ok.reshape(n, k), x.reshape(n, k) - band[:, :, 1], np.nan),
-            contributions=surprise.reshape(n, k, -1),
+            band[:, :, 1], band[:, :, 0], band[:, :, 2], residual, surprise.reshape(n, k, -1),
         )  # fmt: skip
 
     def fork(self, rows: npt.ArrayLike) -> Watch:
