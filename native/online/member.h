@@ -12,11 +12,13 @@ INLINE size_t slot_of(const WatchRules& w, std::int64_t number) {
     return ((static_cast<std::uint64_t>(number) * 0x9E3779B97F4A7C15u) >> 40) % w.member.KEPT;
 }
 
-// √ of the mean square distance to the two nearest of `filled` kept stretches, at least two where it matters.
-INLINE double nearest(const float* kept, const float* stretch, size_t span, size_t filled) {
+// √ of the mean square distance to the two nearest of `filled` kept stretches, at least two where it matters. So many
+// floats `ahead` lie those of a later row, asked for in parts: all at once they would be waited for.
+INLINE double nearest(const float* kept, const float* stretch, size_t span, size_t filled, size_t ahead) {
     constexpr float far = __builtin_inff();
     v8 least = far - v8{}, second = least;
     for (size_t from = 0; from < filled; from += 8) {
+        fetch(kept + from * span, ahead * sizeof(float), 8 * span * sizeof(float));
         const float* rows[8];
         for (size_t l = 0; l < 8; ++l) rows[l] = kept + smaller(from + l, filled - 1) * span;
         v8 total = {};
@@ -66,11 +68,10 @@ void shape(Block& block, double* out, size_t stride) {
             const size_t r = block.r + i;
             float* stretch = m.stretch + r * span;
             float* kept = m.kept + r * KEPT * span;
-            fetch(kept, AHEAD * KEPT * span * sizeof(float), KEPT * span * sizeof(float));
             __builtin_memmove(stretch, stretch + 1, (span - 1) * sizeof(float));
             const double off = (block.value[i] - block.s.baseline.mean[r]) / block.scale[i];
             stretch[span - 1] = static_cast<float>(minimum(maximum(off, -6), 6));
-            out[i * stride] = filled > 8 ? nearest(kept, stretch, span, filled) : 0.0;
+            out[i * stride] = filled > 8 ? nearest(kept, stretch, span, filled, AHEAD * KEPT * span) : 0.0;
             if (due)
                 __builtin_memcpy(kept + slot_of(w, quotient(rows, w.member.EVERY) - 1) * span, stretch,
                                  span * sizeof(float));
