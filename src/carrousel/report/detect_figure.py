@@ -246,7 +246,7 @@ def trend(judged: Judged, series: int, k: int) -> Spec | None:
     marks: list[Spec] = [
         {
             "kind": "band",
-            "name": "90% interval",
+            "name": "95% interval",
             "style": "s-level b0",
             "x": seconds(judged.ds[drawn]),
             "lo": numbers(np.clip(judged.slope_lower[drawn, k], low, high)),

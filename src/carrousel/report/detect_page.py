@@ -318,7 +318,7 @@ def about(
         "Skipped rows": f"{int(judged.skipped.sum()):,}",
         "Second rows of a stamp": f"{int((judged.kind > 0).sum()):,}",
         "Sticking": f"{int(judged.stuck.any(axis=1).sum()):,} rows with a variable that sticks",
-        "Drift": f"{int(judged.drift.any(axis=1).sum()):,} rows with a variable whose distribution has changed",
+        "Drift": f"{int(judged.drift.sum()):,} times that a variable was found to be distributed otherwise",
     }
     notes = list(dict.fromkeys([*detector.notes, *(evaluation.notes if evaluation else ())]))
     method = [

@@ -212,7 +212,7 @@ class DetectStream:
     def _judged(self, verdict: Verdict, ds: Any, notes: tuple[str, ...], turned: bool) -> Event:
         """The event of a row that was taken; from here on there are plain Python values only."""
         r, variables = verdict.readings, self.streams.variables
-        score, p_value = float(r.score[0]), float(r.p_value[0])
+        score, p_value = float(r.score[0]) + 0.0, float(r.p_value[0])  # no −0
         expected: dict[str, float] = {}
         band: dict[str, tuple[float, float]] = {}
         residual: dict[str, float] = {}
@@ -225,7 +225,8 @@ class DetectStream:
                 if rest == rest:
                     residual[name] = rest
             if level == level:
-                trend[name] = Trend(level, slope, (slope_low, slope_high), CHANGES[change])
+                interval = None if slope_low != slope_low else (slope_low, slope_high)
+                trend[name] = Trend(level, slope, interval, CHANGES[change])
             if drifts:
                 drift = (*drift, name)
         return Event(

@@ -20,14 +20,14 @@ class Trend(NamedTuple):
     Parameters
     ----------
     level : in the units of the series
-    slope : per row
-    slope_band : 90 % interval of the slope
-    change : "level" or "slope" where one changed in this row, else ""
+    slope : its rise from row to row, at the usual interval
+    slope_band : 95 % interval of the slope; None while unknown
+    change : "level" or "slope" where one was found, in this row, to have changed; else ""
     """
 
     level: float
     slope: float
-    slope_band: tuple[float, float]
+    slope_band: tuple[float, float] | None
     change: str
 
 
@@ -58,7 +58,7 @@ class Event:
     expected, band, residual : by variable, of the forecast one step ahead: the value, its 90 % interval, and the value
         observed minus the expected one. A variable without a forecast or a value is left out
     trend : by variable
-    drift : variables whose distribution is not what it was
+    drift : variables that were found, in this row, to be distributed otherwise than before
     contributions : what the surprise is made of, most first, those above 0
     stuck : variables that have not changed for far longer than ever before
     notes : what was unusual about the row and how it was mended, in sentences
@@ -103,7 +103,7 @@ class Event:
                 name: {
                     "level": finite(trend.level),
                     "slope": finite(trend.slope),
-                    "slope_band": [finite(end) for end in trend.slope_band],
+                    "slope_band": None if trend.slope_band is None else list(trend.slope_band),
                     "change": trend.change,
                 }
                 for name, trend in self.trend.items()

@@ -92,9 +92,4 @@ BY_VARIABLE = (
 
 def by_variable(readings: Readings) -> list[list[Any]]:
     """What was said of the first stream's variables: BY_VARIABLE as plain values, K each."""
-    unknown = np.full(readings.expected.shape, np.nan)
-    if not hasattr(readings, "level"):
-        lines = [getattr(readings, name) for name in BY_VARIABLE[:4]] + [unknown] * 4 + [unknown < 0, unknown < 0]
-    else:
-        lines = [getattr(readings, name) for name in BY_VARIABLE]
-    return [line[0].tolist() for line in lines]
+    return [getattr(readings, name)[0].tolist() for name in BY_VARIABLE]

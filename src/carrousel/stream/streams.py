@@ -235,7 +235,7 @@ class Streams:
 def _spread(readings: Any, take: Flags) -> Any:
     """Readings of the rows that were taken as those of all n rows: NaN, False or 0 for the others."""
     whole: dict[str, npt.NDArray[Any]] = {}
-    for name in [name for name in NAMES if hasattr(readings, name)]:
+    for name in NAMES:
         part: npt.NDArray[Any] = getattr(readings, name)
         array = np.full((len(take), *part.shape[1:]), np.nan if part.dtype.kind == "f" else 0, part.dtype)
         array[take] = part

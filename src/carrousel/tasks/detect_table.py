@@ -207,8 +207,7 @@ class _Writer:
     def _read(self, place: Any, readings: Any) -> None:
         a = self.arrays
         for name in (*BY_ROW, *BY_VARIABLE, "warming", "change", "drift"):
-            if hasattr(readings, name):
-                a[name][place] = getattr(readings, name)
+            a[name][place] = getattr(readings, name)
 
     def _raise(self, row: int, contributions: Floats) -> None:
         """Keep the highest surprise of each variable and member in an incident."""
