@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -136,3 +138,42 @@ def test_the_page_is_drawn_on_a_screen_and_on_a_phone(tmp_path):
         kept = [m for m in data["figures"][first]["marks"] if m["kind"] == "spans" and m["name"] != "Incident"]
         shown = opened.value(f"document.querySelectorAll('#{first} > svg rect.span').length")
         assert shown == sum(len(mark["x0"]) for mark in kept)
+
+
+def changed(evaluation: Evaluation, **scores: dict[str, float]) -> Evaluation:
+    """The same evaluation with other numbers: "own", "range" ... by the first word of the model's name."""
+    names = {name.split()[0] if name != OWN else "own": name for name in evaluation.scores}
+    made = dict(evaluation.scores)
+    for key, numbers in scores.items():
+        made[names[key]] = replace(made[names[key]], **numbers)
+    return replace(evaluation, scores=made)
+
+
+@pytest.mark.parametrize(
+    ("scores", "bad", "says"),
+    [
+        (
+            {"own": {"found": 2, "f1": 0.9}, "range": {"found": 1, "f1": 0.5}},
+            False,
+            "the promise, range, finds 1",
+        ),
+        ({"own": {"found": 1, "f1": 0.5}, "range": {"found": 2, "f1": 0.5}}, True, "does better here: range, finds 2"),
+        (
+            {"own": {"found": 2, "f1": 0.1}, "range": {"found": 1, "f1": 0.5}},
+            False,
+            "range is ahead, 0.500",
+        ),
+        ({"own": {"found": 2, "rate_low": 1.5}}, True, "That is more than promised"),
+        ({"own": {"found": 2, "rate_low": 0.1, "rate_high": 0.5}}, False, "the threshold could be lower"),
+    ],
+)
+def test_the_headline_admits_what_naive_detectors_do_better(evaluation, scores, bad, says, tmp_path):
+    quiet = {name: {"found": 0, "f1": 0.0, "rate_low": 0.0, "false_alarms": 0} for name in ("rolling", "last", "range")}
+    told_by = {"own": {"f1": 0.9, "rate_low": 0.1, "rate_high": 2.0}} | quiet
+    merged = {key: told_by.get(key, {}) | scores.get(key, {}) for key in told_by | scores}
+    text, _, _ = read(
+        write_detect_report(tmp_path / "r.html", detector=told(), evaluation=changed(evaluation, **merged))
+    )
+    verdict = text[text.index('<div class="verdict') :].partition("</div>")[0]
+    assert verdict.startswith('<div class="verdict bad"') == bad
+    assert says in verdict

@@ -47,21 +47,39 @@ def verdict(judged: Judged, evaluation: Evaluation | None) -> str:
             f"{digits(own.rate)} false alarms a {unit}; {digits(evaluation.promised)} were promised. None is labelled."
         )
     sentences = [_kept(evaluation)]
-    rivals = {name: score.f1 for name, score in evaluation.scores.items() if name != OWN and not np.isnan(score.f1)}
     bad = own.rate_low > evaluation.promised
-    if own.labels and rivals and not np.isnan(own.f1):
-        best = max(rivals, key=lambda name: rivals[name])
-        other = evaluation.scores[best]
-        pair = f"F1 of events {digits(own.f1)} against {digits(other.f1)}"
-        pair += f" ({other.found} found, {other.false_alarms} false)"
-        if own.f1 > other.f1:
-            sentences.append(f"The best naive detector, {best}, does worse: {pair}.")
-        else:
-            level = "does as well" if own.f1 == other.f1 else "does better here"
-            sentences.append(f"A naive detector, {best}, {level}: {pair}.")
-            bad = bad or own.f1 < other.f1
+    if own.labels:
+        beside, worse = _beside(evaluation)
+        sentences += beside
+        bad = bad or worse
     rest = " ".join(escape(sentence) for sentence in sentences)
     return f'<div class="verdict{" bad" if bad else ""}"><p class="lead">{escape(lead)}</p><p>{rest}</p></div>'
+
+
+def _beside(evaluation: Evaluation) -> tuple[list[str], bool]:
+    """How the naive detectors did at the same promise; and whether one of them found more."""
+    own = evaluation.scores[OWN]
+    rivals = {name: score for name, score in evaluation.scores.items() if name != OWN}
+    keepers = {name: score for name, score in rivals.items() if score.rate_low <= evaluation.promised}
+    sentences: list[str] = []
+    worse = False
+    if keepers:
+        best = max(keepers, key=lambda name: (keepers[name].found, -keepers[name].false_alarms))
+        other = keepers[best]
+        worse = other.found > own.found
+        beginning = (
+            "The best naive detector that keeps the promise" if not worse else "A naive detector does better here:"
+        )
+        found = f"{best}, finds {other.found} with {digits(other.rate)} false alarms a {evaluation.unit}"
+        sentences.append(f"{beginning}{'' if worse else ','} {found}.")
+    higher = {
+        name: score.f1 for name, score in rivals.items() if score.f1 > own.f1 or (np.isnan(own.f1) and score.f1 > 0)
+    }
+    if higher:
+        name = max(higher, key=lambda rival: higher[rival])
+        few = f" It finds {rivals[name].found} and raises {rivals[name].false_alarms} false alarms."
+        sentences.append(f"By F1 of events {name} is ahead, {digits(rivals[name].f1)} against {digits(own.f1)}.{few}")
+    return sentences, worse
 
 
 def _kept(evaluation: Evaluation) -> str:
