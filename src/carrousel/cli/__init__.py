@@ -140,7 +140,7 @@ def _top(
         bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_show_version)
     ] = False,
 ) -> None:
-    """Forecast series with LSTM networks: train on a table, predict with honest intervals, stream row by row."""
+    """LSTM networks for series, streams and text: train, predict, evaluate, stream row by row."""
 
 
 def _group(package: ModuleType, text: str | None) -> typer.Typer:
