@@ -82,6 +82,23 @@ def test_the_carried_state_is_part_of_a_checkpoint():
     torch.testing.assert_close(other(x[4:], rows, fresh=False), carried(x[4:], rows, fresh=False), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("size", [1, 4, 5, 12, 64])
+def test_the_scale_of_the_inputs_ends_in_the_weights_and_changes_no_bit(size):
+    torch.manual_seed(0)
+    sizes = LanguageSizes(vocabulary=7, embedding_size=size, hidden_size=6, num_layers=2)
+    body, x = LanguageLSTM(sizes), ids(9)
+    tensors = body.tensors()
+    plain = torch.nn.LSTM(size, 6, 2)
+    plain.load_state_dict({name[5:]: tensor for name, tensor in tensors.items() if name.startswith("lstm.")})
+    y, _ = plain(tensors["embedding.weight"][x])
+    y = y @ tensors["projection.weight"].T + tensors["projection.bias"]
+    torch.testing.assert_close(body(x)[0], y, rtol=0, atol=1e-6)
+    assert 0.7 <= body.scale / size**0.5 <= 1.5
+    other = LanguageLSTM(sizes)
+    other.load(tensors)
+    torch.testing.assert_close(other(x)[0], body(x)[0], rtol=0, atol=0)
+
+
 def test_a_dropped_token_is_dropped_everywhere_and_the_others_are_scaled():
     torch.manual_seed(0)
     embedding = DropEmbedding(50, 4, dropout=0.4)

@@ -189,9 +189,10 @@ def fit_language(
 
 def load(network: Network, weights: Mapping[str, npt.NDArray[np.float32]]) -> None:
     """Put an architecture's weights into a network, the inverse of ``Network.weights``."""
-    heads = {name: name for name in ("head.weight", "head.bias")}
-    state = {heads.get(name, f"body.{name}"): torch.as_tensor(array.copy()) for name, array in weights.items()}
-    network.load_state_dict(state)
+    tensors = {name: torch.as_tensor(array.copy()) for name, array in weights.items()}
+    network.body.load({name: tensor for name, tensor in tensors.items() if not name.startswith("head.")})
+    with torch.no_grad():
+        network.head.bias.copy_(tensors["head.bias"])  # its weight is the embedding
 
 
 def mean_loss(network: Callable[..., tuple[Tensor, LSTMState]], tokens: Tensor, *, length: int = 256) -> float:
