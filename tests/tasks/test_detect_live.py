@@ -14,6 +14,7 @@ import carrousel
 from carrousel import Detector
 from carrousel.errors import ArtifactError, NotTrainedError, SettingError
 from carrousel.stream import DetectStream
+from carrousel.tasks.detect_card import detect_card
 
 START = np.datetime64("2024-01-01T00", "s")
 FITTED = 400
@@ -164,3 +165,18 @@ def test_loading_and_streaming_a_detector_imports_no_heavy_package(pair, tmp_pat
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == []
     assert Path(tmp_path / "state").exists()
+
+
+def test_the_card_says_what_was_measured(pair, tmp_path):
+    later = part(table(700, ("load", "heat")), slice(FITTED, None))
+    spans = {"start": later["ds"][[-25]], "end": later["ds"][[-20]]}
+    evaluation = pair.evaluate(later, spans, train=part(table(700, ("load", "heat")), slice(FITTED)))
+    card = detect_card(pair, evaluation)
+    assert "Watches load, heat row by row" in card
+    assert "1/100 rows false alarms are accepted" in card
+    assert f"| {pair.num_parameters:,} |" in card
+    assert f"| Carrousel | 1 of 1 | {evaluation.scores['Carrousel'].rate:.3g} |" in card
+    assert all(f"- {note}" in card for note in pair.notes)
+    saved = pair.save(tmp_path / "pair", card=card)
+    assert (saved / "README.md").read_text("utf-8") == card
+    assert carrousel.load(saved).notes == pair.notes

@@ -16,6 +16,7 @@ from carrousel.metrics.window import flags
 from carrousel.report.detect import write_detect_report
 from carrousel.report.evidence import digits, duration
 from carrousel.tasks.detect import Detector
+from carrousel.tasks.detect_card import detect_card
 from carrousel.tasks.detect_evaluate import OWN, Evaluation
 
 SERIES = {
@@ -69,9 +70,9 @@ def run_detect_demo(
         echo(f"{title}: {len(before['y']):,} rows to fit to, {len(after['y']):,} to watch ...")
         detector = Detector(target="y", time="ds", false_alarms=FALSE_ALARMS, minutes=budget, seed=seed)
         detector.fit({k: before[k] for k in ("ds", "y")}, progress=progress)
-        model = detector.save(folder / name, overwrite=True)
         begun, latency_us = _stream(detector, after)
         evaluation = detector.evaluate(after, "label", train=before)
+        model = detector.save(folder / name, overwrite=True, card=detect_card(detector, evaluation))
         page = write_detect_report(
             folder / f"{name}.html",
             detector=detector,

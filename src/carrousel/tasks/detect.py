@@ -304,8 +304,7 @@ class Detector:
         NotTrainedError
         DataError : a table that cannot be used
         """
-        self.notes = []
-        return judge(self, frame, notes=self.notes)
+        return judge(self, frame)
 
     def predict(self, frame: Frame) -> Frame:
         """The events of a table, the same as if its rows came one by one.

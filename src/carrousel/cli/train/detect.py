@@ -53,6 +53,7 @@ def command(
     roles |= {role: value for role, value in {"id": id, "time": time, "frequency": frequency}.items() if value}
 
     from carrousel.tasks.detect import Detector
+    from carrousel.tasks.detect_card import detect_card
 
     detector = Detector(
         false_alarms=false_alarms,
@@ -63,7 +64,7 @@ def command(
     )
     _fit(detector, frame)
     show_notes(detector.notes)
-    detector.save(output, overwrite=overwrite)
+    detector.save(output, overwrite=overwrite, card=detect_card(detector))
     print(f"saved {output}; now try")
     print(f"  carrousel predict {output} {data}\n  carrousel stream {output} --alarms < new.csv")
 
