@@ -57,16 +57,16 @@ def test_a_fault_of_ours_is_a_traceback_and_exit_1(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_file_in_the_folder_is_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    (tmp_path / "detect.py").write_text(
-        'EXAMPLES = ("carrousel train detect 3",)\n'
+    (tmp_path / "shuffle.py").write_text(
+        'EXAMPLES = ("carrousel train shuffle 3",)\n'
         'def command(number: int) -> None:\n    """Find what is odd."""\n    print(number + 1)\n'
     )
     from carrousel.cli import train
 
     monkeypatch.setattr(train, "__path__", [*train.__path__, str(tmp_path)])
-    assert cli.main(["train", "detect", "3"]) == 0
+    assert cli.main(["train", "shuffle", "3"]) == 0
     assert capsys.readouterr().out == "4\n"
-    sys.modules.pop("carrousel.cli.train.detect")
+    sys.modules.pop("carrousel.cli.train.shuffle")
 
 
 @pytest.mark.parametrize(
