@@ -501,7 +501,7 @@ def correction(rarity: list[npt.NDArray[np.float64]], promised: float, *, seed: 
     factors = np.median((seen + PRIOR_ALARMS) / (expected + PRIOR_ALARMS), axis=1)
     low, factor, high = np.quantile(factors, [0.05, 0.5, 0.95])
     note = (
-        f"on the second half of the table alarms at the promised rate would have come {factor:.2f} times as often as promised "
-        f"({low:.2f} to {high:.2f} by a block bootstrap, 90%); the threshold corrects for that"
+        f"on the second half of the table alarms at the promised rate would have come {factor:.2f} times as often as "
+        f"promised ({low:.2f} to {high:.2f} by a block bootstrap, 90%); the threshold corrects for that"
     )
     return float(np.clip(factor, 0.2, 5.0)), note
