@@ -31,8 +31,8 @@ LONG, WIDE = 100_000, 256  # steps of one row, hidden units: with every gate kep
 SETTING = (
     "One layer with as many inputs as hidden units, T=100, N=32; forward and backward with all gradients, that of the "
     "input too. All gradients are held against those in float64 before anything is timed; then the rivals take turns, "
-    "round by round. bfloat16 is `torch.autocast`: the products over all steps are computed in it, Carrousel's "
-    "recurrence is not. Lengths are spread evenly from 10 to 100 steps. torch.compile is that of the step by step form."
+    "round by round. bfloat16 is `torch.autocast`: Carrousel rounds the factors of all products to it and sums in "
+    "float32. Lengths are spread evenly from 10 to 100 steps. torch.compile is that of the step by step form."
 )
 
 

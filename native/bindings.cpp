@@ -253,8 +253,8 @@ std::shared_ptr<PyModel> make_model(const std::string& architecture, nb::dict we
 template <class Real>
 carrousel::Scan<Real> make_scan(nb::tuple sizes, nb::dict pointers, nb::tuple keep, bool reverse) {
     carrousel::Scan<Real> s{};
-    std::size_t* const extents[] = {&s.L, &s.N, &s.G, &s.H, &s.P};
-    for (std::size_t k = 0; k < 5; ++k) *extents[k] = nb::cast<std::size_t>(sizes[k]);
+    std::size_t* const extents[] = {&s.L, &s.N, &s.E, &s.G, &s.H, &s.P, &s.M};
+    for (std::size_t k = 0; k < 7; ++k) *extents[k] = nb::cast<std::size_t>(sizes[k]);
     s.keep_h = static_cast<Real>(nb::cast<double>(keep[0]));
     s.keep_c = static_cast<Real>(nb::cast<double>(keep[1]));
     s.reverse = reverse;
@@ -263,12 +263,34 @@ carrousel::Scan<Real> make_scan(nb::tuple sizes, nb::dict pointers, nb::tuple ke
     };
     s.cell = static_cast<const std::int64_t*>(find("cell"));
     s.lengths = static_cast<const std::int64_t*>(find("lengths"));
-    const std::pair<const char*, const Real**> inputs[] = {
-        {"h_0", &s.h_0},           {"c_0", &s.c_0},         {"w_hh", &s.w_hh},     {"w_hr", &s.w_hr},
-        {"peephole", &s.peephole}, {"gain_hh", &s.gain_hh}, {"b_hh", &s.b_hh},     {"gain_c", &s.gain_c},
-        {"bias_c", &s.bias_c},     {"mask_h", &s.mask_h},   {"mask_g", &s.mask_g}, {"keep_h", &s.draw_h},
-        {"keep_c", &s.draw_c},     {"d_y", &s.d_y},         {"d_h_n", &s.d_h_n},   {"d_c_n", &s.d_c_n}};
-    const std::pair<const char*, Real**> outputs[] = {{"z", &s.z},
+    s.place = static_cast<const std::int64_t*>(find("place"));
+    const std::pair<const char*, const Real**> inputs[] = {{"x", &s.x},
+                                                           {"w_ih", &s.w_ih},
+                                                           {"b_ih", &s.b_ih},
+                                                           {"d_a", &s.d_a},
+                                                           {"h_0", &s.h_0},
+                                                           {"c_0", &s.c_0},
+                                                           {"w_hh", &s.w_hh},
+                                                           {"w_hr", &s.w_hr},
+                                                           {"peephole", &s.peephole},
+                                                           {"gain_hh", &s.gain_hh},
+                                                           {"b_hh", &s.b_hh},
+                                                           {"gain_c", &s.gain_c},
+                                                           {"bias_c", &s.bias_c},
+                                                           {"mask_h", &s.mask_h},
+                                                           {"mask_g", &s.mask_g},
+                                                           {"keep_h", &s.draw_h},
+                                                           {"keep_c", &s.draw_c},
+                                                           {"d_y", &s.d_y},
+                                                           {"d_h_n", &s.d_h_n},
+                                                           {"d_c_n", &s.d_c_n}};
+    const std::pair<const char*, Real**> outputs[] = {{"a", &s.a},
+                                                      {"d_x", &s.d_x},
+                                                      {"d_b", &s.d_b},
+                                                      {"d_w_ih", &s.d_w_ih},
+                                                      {"d_w_hh", &s.d_w_hh},
+                                                      {"d_w_hr", &s.d_w_hr},
+                                                      {"z", &s.z},
                                                       {"y", &s.y},
                                                       {"c", &s.c},
                                                       {"h_n", &s.h_n},
@@ -289,41 +311,23 @@ carrousel::Scan<Real> make_scan(nb::tuple sizes, nb::dict pointers, nb::tuple ke
     return s;
 }
 
-template <bool Backward>
+// real: "float32", "float64", or "bfloat16": float32 whose products round their factors to it.
+enum class Pass { drive, forward, backward, gradients };
+template <Pass pass>
 void train(const std::string& isa, const std::string& real, nb::tuple sizes, nb::dict pointers, nb::tuple keep,
            bool reverse, std::size_t threads) {
     const carrousel::Trainers& trainers = carrousel::trainers(carrousel::choose_isa(isa));
     const auto run = [&](const auto& trainer, const auto& scan) {
         nb::gil_scoped_release release;
-        if constexpr (Backward)
-            carrousel::scan_backward(trainer, scan, threads);
-        else
-            carrousel::scan_forward(trainer, scan, threads);
+        if constexpr (pass == Pass::drive) carrousel::scan_drive(trainer, scan, threads);
+        if constexpr (pass == Pass::forward) carrousel::scan_forward(trainer, scan, threads);
+        if constexpr (pass == Pass::backward) carrousel::scan_backward(trainer, scan, threads);
+        if constexpr (pass == Pass::gradients) carrousel::scan_gradients(trainer, scan, threads);
     };
     if (real == "float64")
         run(trainers.twice, make_scan<double>(sizes, pointers, keep, reverse));
     else
-        run(trainers.single, make_scan<float>(sizes, pointers, keep, reverse));
-}
-
-// form: "nt", "nn" or "tn"; pointers of contiguous arrays, bias 0: none. See train.h.
-void multiply(const std::string& isa, const std::string& real, const std::string& form, std::uintptr_t a,
-              std::uintptr_t b, std::uintptr_t bias, std::uintptr_t c, nb::tuple sizes, std::size_t threads) {
-    const carrousel::Trainers& trainers = carrousel::trainers(carrousel::choose_isa(isa));
-    const carrousel::Form kind = form == "nt"   ? carrousel::Form::nt
-                                 : form == "nn" ? carrousel::Form::nn
-                                                : carrousel::Form::tn;
-    const std::size_t rows = nb::cast<std::size_t>(sizes[0]), columns = nb::cast<std::size_t>(sizes[1]);
-    const std::size_t k = nb::cast<std::size_t>(sizes[2]);
-    const auto run = [&]<class Real>(const carrousel::Trainer<Real>& trainer) {
-        nb::gil_scoped_release release;
-        carrousel::multiply(trainer, kind, reinterpret_cast<const Real*>(a), reinterpret_cast<const Real*>(b),
-                            reinterpret_cast<const Real*>(bias), reinterpret_cast<Real*>(c), rows, columns, k, threads);
-    };
-    if (real == "float64")
-        run(trainers.twice);
-    else
-        run(trainers.single);
+        run(real == "bfloat16" ? trainers.half : trainers.single, make_scan<float>(sizes, pointers, keep, reverse));
 }
 
 // The detector's per-row work over arrays that the Python components own, and the network's step in its middle.
@@ -489,9 +493,10 @@ NB_MODULE(_native, module) {
         carrousel::watch_kernel(carrousel::choose_isa(isa))
             .functions(data(x), y, y + n, y + 2 * n, y + 3 * n, y + 4 * n, n);
     });
-    module.def("train_forward", &train<false>);
-    module.def("train_backward", &train<true>);
-    module.def("matmul", &multiply);
+    module.def("train_drive", &train<Pass::drive>);
+    module.def("train_forward", &train<Pass::forward>);
+    module.def("train_backward", &train<Pass::backward>);
+    module.def("train_gradients", &train<Pass::gradients>);
     module.def("activations", [](const std::string& isa, nb::handle x, nb::handle sigmoid, nb::handle tanh) {
         const auto data = [](nb::handle h) {
             return static_cast<float*>(PyArray_DATA(reinterpret_cast<PyArrayObject*>(h.ptr())));

@@ -1,4 +1,4 @@
-// Memory that vectors are read from and written to: aligned, zeroed, in huge pages where it is large.
+// Memory that vectors are read from and written to: aligned, zeroed if wished, in huge pages where it is large.
 #pragma once
 
 #include <sys/mman.h>
@@ -14,7 +14,7 @@ namespace carrousel {
 class Buffer {
 public:
     Buffer() = default;
-    explicit Buffer(std::size_t bytes) : bytes_(bytes) {
+    explicit Buffer(std::size_t bytes, bool zeroed = true) : bytes_(bytes) {
         if (bytes == 0) return;
         constexpr std::size_t huge = std::size_t{2} << 20;
         const std::size_t alignment = bytes >= huge ? huge : 64;
@@ -25,7 +25,7 @@ public:
         if (alignment == huge)
             madvise(data_, bytes / huge * huge, MADV_HUGEPAGE);  // only a wish; no page is half empty
 #endif
-        std::memset(data_, 0, bytes);
+        if (zeroed) std::memset(data_, 0, bytes);
     }
     Buffer(Buffer&& other) noexcept
         : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}

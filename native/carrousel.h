@@ -45,7 +45,8 @@ typedef enum carrousel_dtype {
 
 /* All zero is the default. */
 typedef struct carrousel_options {
-    const char* isa; /* instruction set: "portable", "avx2", "avx512", "avx512vnni", "neon"; NULL: the best one here */
+    const char* isa; /* instruction set: "portable", "avx2", "avx512", "avx512vnni", "avx512bf16", "neon"; NULL: the
+                        best one here */
     int dtype;       /* a carrousel_dtype: how weights are kept */
     size_t threads;  /* that work on one call at most; 0: one */
 } carrousel_options;

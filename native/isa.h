@@ -9,7 +9,7 @@ namespace carrousel {
 struct Kernels;  // kernel.h
 
 struct Isa {
-    const char* name;     // "portable", "avx2", "avx512", "avx512vnni", "neon"
+    const char* name;     // "portable", "avx2", "avx512", "avx512vnni", "avx512bf16", "neon"
     bool supported;       // by this processor and operating system
     const char* missing;  // what the processor lacks, or ""
     const Kernels* kernels;

@@ -571,6 +571,6 @@ const Kernels NAMED(kernels_, CARROUSEL_ISA) = {V,           ROWS,          dens
                                                 activations, read,          multiply, CHAINS * 8 * V * 2};
 // A table of its own: a program that only infers refers to nothing of it, and the linker leaves training out.
 extern const Trainers NAMED(trainers_, CARROUSEL_ISA);
-const Trainers NAMED(trainers_, CARROUSEL_ISA) = {TRAINER<float>, TRAINER<double>};
+const Trainers NAMED(trainers_, CARROUSEL_ISA) = {TRAINER<Exact<float>>, TRAINER<Exact<double>>, TRAINER<Half>};
 
 }  // namespace carrousel

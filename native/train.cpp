@@ -8,15 +8,15 @@
 #include <string>
 #include <vector>
 
-#include "buffer.h"
 #include "crew.h"
 #include "denormal.h"
 #include "isa.h"
+#include "workspace.h"
 
 namespace carrousel {
 
 #if defined(__x86_64__)
-extern const Trainers trainers_avx2, trainers_avx512, trainers_avx512vnni;
+extern const Trainers trainers_avx2, trainers_avx512, trainers_avx512vnni, trainers_avx512bf16;
 #elif defined(__aarch64__)
 extern const Trainers trainers_neon;
 #endif
@@ -28,6 +28,7 @@ const Trainers& trainers(const Isa& isa) {
     if (name == "avx2") return trainers_avx2;
     if (name == "avx512") return trainers_avx512;
     if (name == "avx512vnni") return trainers_avx512vnni;
+    if (name == "avx512bf16") return trainers_avx512bf16;
 #elif defined(__aarch64__)
     if (name == "neon") return trainers_neon;
 #endif
@@ -44,23 +45,13 @@ std::mutex crew_lock;
 std::unique_ptr<Crew> crew;
 
 template <class Real>
-struct Weights {
-    Buffer hh, hr;
-
-    Weights(const Trainer<Real>& trainer, const Scan<Real>& s, bool transposed) {
-        const std::size_t wide = s.G * s.H;
-        hh = packed(trainer, s.w_hh, transposed ? s.P : wide, transposed ? wide : s.P, transposed);
-        if (s.w_hr != nullptr) hr = packed(trainer, s.w_hr, transposed ? s.H : s.P, transposed ? s.P : s.H, transposed);
-    }
-
-    static Buffer packed(const Trainer<Real>& trainer, const Real* w, std::size_t outputs, std::size_t k,
-                         bool transposed) {
-        Buffer buffer(product(trainer.packed_size(outputs, k), sizeof(Real)));
-        trainer.pack(w, outputs, k, transposed, reinterpret_cast<Real*>(buffer.data()));
-        return buffer;
-    }
-    static const Real* reals(const Buffer& buffer) { return reinterpret_cast<const Real*>(buffer.data()); }
-};
+Workspace<Real> packed(const Trainer<Real>& trainer, const Real* w, std::size_t outputs, std::size_t k,
+                       bool transposed) {
+    if (w == nullptr) return {};
+    Workspace<Real> space(trainer.packed_size(outputs, k));
+    trainer.pack(w, outputs, k, transposed, space.data());
+    return space;
+}
 
 // Let a function work on shares 0 ... shares - 1, each in a thread of its own.
 template <class Work>
@@ -78,8 +69,10 @@ void share_out(std::size_t shares, const Work& work) {
 }
 
 template <class Real, class Run>
-void scan(const Trainer<Real>& trainer, const Scan<Real>& s, std::size_t threads, bool transposed, const Run& run) {
-    const Weights<Real> weights(trainer, s, transposed);
+void recur(const Trainer<Real>& trainer, const Scan<Real>& s, std::size_t threads, bool transposed, const Run& run) {
+    const std::size_t wide = s.G * s.H;
+    const Workspace<Real> hh = packed(trainer, s.w_hh, transposed ? s.P : wide, transposed ? wide : s.P, transposed);
+    const Workspace<Real> hr = packed(trainer, s.w_hr, transposed ? s.H : s.P, transposed ? s.P : s.H, transposed);
     if (static_cast<double>(s.N * s.H) * static_cast<double>(s.G * s.P) < WORTHWHILE) threads = 1;
     const std::size_t shares = std::clamp<std::size_t>(threads, 1, std::max<std::size_t>(s.N, 1));
     // Longest first, dealt out in turn, so that every share has rows of all lengths.
@@ -89,106 +82,151 @@ void scan(const Trainer<Real>& trainer, const Scan<Real>& s, std::size_t threads
         std::stable_sort(order.begin(), order.end(),
                          [&](std::size_t a, std::size_t b) { return s.lengths[a] > s.lengths[b]; });
     std::vector<std::vector<std::size_t>> dealt(shares);
-    std::vector<Buffer> scratch(shares);
+    std::vector<Workspace<Real>> scratch(shares);
     for (std::size_t k = 0; k < s.N; ++k) {
         const std::size_t share = s.lengths == nullptr ? k * shares / s.N : k % shares;
         dealt[share].push_back(order[k]);
     }
-    for (std::size_t k = 0; k < shares; ++k)
-        scratch[k] = Buffer(product(trainer.scratch(s, dealt[k].size()), sizeof(Real)));
+    for (std::size_t k = 0; k < shares; ++k) scratch[k] = Workspace<Real>(trainer.scratch(s, dealt[k].size()));
     share_out(shares, [&](std::size_t share) {
-        run(ScanRows{dealt[share].data(), dealt[share].size()}, weights.reals(weights.hh), weights.reals(weights.hr),
-            reinterpret_cast<Real*>(scratch[share].data()));
+        run(ScanRows{dealt[share].data(), dealt[share].size()}, hh.data(), hr.data(), scratch[share].data());
     });
 }
 
-constexpr std::size_t ROWS_AT_ONCE = 96;     // of a product: they stay in the second-level cache while all weights pass
-constexpr std::size_t INPUTS_AT_ONCE = 512;  // of a sum over cells, of which there may be millions
+// ---- products over all cells ----
 
-// Rows first ... first + count of y = init + W x.
-template <class Real>
-void product_rows(const Trainer<Real>& trainer, const Real* w, std::size_t outputs, std::size_t k, const Real* x,
-                  const Real* init, std::size_t init_stride, Real* y, std::size_t first, std::size_t count) {
-    const Real* in[ROWS_AT_ONCE];
-    const Real* start[ROWS_AT_ONCE];
-    Real* out[ROWS_AT_ONCE];
-    for (std::size_t from = first; from < first + count; from += ROWS_AT_ONCE) {
-        const std::size_t rows = std::min(ROWS_AT_ONCE, first + count - from);
-        for (std::size_t r = 0; r < rows; ++r) {
-            in[r] = x + (from + r) * k;
-            out[r] = y + (from + r) * outputs;
-            start[r] = init == nullptr ? nullptr : init + (from + r) * init_stride;
+std::size_t worthwhile(std::size_t threads, std::size_t rows, std::size_t columns, std::size_t k) {
+    const double work = static_cast<double>(rows) * static_cast<double>(columns) * static_cast<double>(k);
+    return work < 100 * WORTHWHILE ? 1 : std::max<std::size_t>(threads, 1);
+}
+
+// Rows of a product that stay in the second-level cache while all weights pass.
+constexpr std::size_t CELLS_AT_ONCE = 96;
+
+// y = b + W x for the cells from `first` on; x(cell), y(cell): where.
+template <class Real, class From, class To>
+void multiply(const Trainer<Real>& trainer, const Real* w, std::size_t outputs, std::size_t k, std::size_t first,
+              std::size_t end, const From& x, const Real* b, const To& y, Real* scratch) {
+    const Real* in[CELLS_AT_ONCE];
+    const Real* start[CELLS_AT_ONCE];
+    Real* out[CELLS_AT_ONCE];
+    std::fill(start, start + CELLS_AT_ONCE, b);
+    for (std::size_t from = first; from < end; from += CELLS_AT_ONCE) {
+        const std::size_t count = std::min(CELLS_AT_ONCE, end - from);
+        for (std::size_t r = 0; r < count; ++r) {
+            in[r] = x(from + r);
+            out[r] = y(from + r);
         }
-        trainer.products(w, outputs, k, rows, in, init == nullptr ? nullptr : start, out);
+        trainer.products(w, outputs, k, count, in, b == nullptr ? nullptr : start, out, scratch);
     }
+}
+
+template <class Real>
+std::size_t place(const Scan<Real>& s, std::size_t cell) {
+    return s.place == nullptr ? cell : static_cast<std::size_t>(s.place[cell]);
+}
+
+// Where the hidden value before a cell is.
+template <class Real>
+const Real* hidden_before(const Scan<Real>& s, std::size_t cell) {
+    const std::size_t at = place(s, cell), row = at % s.N, t = at / s.N;
+    const std::size_t length = s.lengths == nullptr ? s.L : static_cast<std::size_t>(s.lengths[row]);
+    if (s.reverse) return t + 1 == length ? s.h_0 + row * s.P : s.y + (at + s.N) * s.P;
+    return t == 0 ? s.h_0 + row * s.P : s.y + (at - s.N) * s.P;
 }
 
 }  // namespace
 
 template <class Real>
+void scan_drive(const Trainer<Real>& trainer, const Scan<Real>& s, std::size_t threads) {
+    const std::size_t wide = s.G * s.H;
+    const Workspace<Real> weights = packed(trainer, s.w_ih, wide, s.E, false);
+    const std::size_t shares = worthwhile(threads, s.M, wide, s.E);
+    const std::size_t size = trainer.products_scratch(CELLS_AT_ONCE, s.E);
+    const Workspace<Real> scratch(product(shares, size));
+    share_out(shares, [&](std::size_t share) {
+        multiply(
+            trainer, weights.data(), wide, s.E, s.M * share / shares, s.M * (share + 1) / shares,
+            [&](std::size_t cell) { return s.x + place(s, cell) * s.E; }, s.b_ih,
+            [&](std::size_t cell) { return s.a + cell * wide; }, scratch.data() + share * size);
+    });
+}
+
+template <class Real>
 void scan_forward(const Trainer<Real>& trainer, const Scan<Real>& s, std::size_t threads) {
-    scan(trainer, s, threads, false, [&](const ScanRows& rows, const Real* hh, const Real* hr, Real* scratch) {
+    recur(trainer, s, threads, false, [&](const ScanRows& rows, const Real* hh, const Real* hr, Real* scratch) {
         trainer.forward(s, rows, hh, hr, scratch);
     });
 }
 
 template <class Real>
 void scan_backward(const Trainer<Real>& trainer, const Scan<Real>& s, std::size_t threads) {
-    scan(trainer, s, threads, true, [&](const ScanRows& rows, const Real* hh, const Real* hr, Real* scratch) {
+    recur(trainer, s, threads, true, [&](const ScanRows& rows, const Real* hh, const Real* hr, Real* scratch) {
         trainer.backward(s, rows, hh, hr, scratch);
     });
 }
 
 template <class Real>
-void multiply(const Trainer<Real>& trainer, Form form, const Real* a, const Real* b, const Real* bias, Real* c,
-              std::size_t rows, std::size_t columns, std::size_t k, std::size_t threads) {
-    const double work = static_cast<double>(rows) * static_cast<double>(columns) * static_cast<double>(k);
-    const std::size_t shares =
-        work < 100 * WORTHWHILE ? 1 : std::clamp<std::size_t>(threads, 1, std::max<std::size_t>(rows, 1));
-    const auto reals = [](const Buffer& buffer) { return reinterpret_cast<Real*>(buffer.data()); };
-    const auto rows_of = [&](std::size_t share, std::size_t& first) {
-        first = rows * share / shares;
-        return rows * (share + 1) / shares - first;
+void scan_gradients(const Trainer<Real>& trainer, const Scan<Real>& s, std::size_t threads) {
+    const std::size_t wide = s.G * s.H;
+    const bool normed = s.d_a != nullptr;
+    const auto rows_of = [&](const auto& row) {
+        std::vector<const Real*> rows(s.M);
+        for (std::size_t cell = 0; cell < s.M; ++cell) rows[cell] = row(cell);
+        return rows;
     };
-    if (form != Form::tn) {
-        const Buffer packed(product(trainer.packed_size(columns, k), sizeof(Real)));
-        trainer.pack(b, columns, k, form == Form::nn, reals(packed));
-        share_out(shares, [&](std::size_t share) {
-            std::size_t first = 0;
-            const std::size_t count = rows_of(share, first);
-            product_rows(trainer, reals(packed), columns, k, a, bias, 0, c, first, count);
-        });
-        return;
+    const auto values = [&](const Real* data, std::size_t width) {
+        return rows_of([&](std::size_t cell) { return data + cell * width; });
+    };
+    const auto x = rows_of([&](std::size_t cell) { return s.x + place(s, cell) * s.E; });
+    const auto h = rows_of([&](std::size_t cell) { return hidden_before(s, cell); });
+    const auto d_z = values(s.d_z, wide);
+    std::vector<const Real*> mask, d_a, d_r, d_p, m;
+    if (s.mask_h != nullptr) mask = rows_of([&](std::size_t cell) { return s.mask_h + place(s, cell) % s.N * s.P; });
+    if (normed) d_a = values(s.d_a, wide), d_r = values(s.d_r, wide);
+    if (s.d_w_hr != nullptr) d_p = values(s.d_p, s.P), m = values(s.m, s.H);
+
+    const OuterTerm<Real> of_x{x.data(), nullptr, s.E, s.d_w_ih};
+    const OuterTerm<Real> of_h{h.data(), mask.empty() ? nullptr : mask.data(), s.P, s.d_w_hh};
+    const OuterTerm<Real> of_both[] = {of_x, of_h}, of_m{m.data(), nullptr, s.H, s.d_w_hr};
+    std::vector<Outer<Real>> tasks;
+    if (normed) {
+        tasks.push_back({d_a.data(), s.M, wide, 0, wide, nullptr, &of_x, 1});
+        tasks.push_back({d_r.data(), s.M, wide, 0, wide, nullptr, &of_h, 1});
+        if (s.d_b != nullptr) tasks.push_back({d_z.data(), s.M, wide, 0, wide, s.d_b, nullptr, 0});
+    } else {
+        tasks.push_back({d_z.data(), s.M, wide, 0, wide, s.d_b, of_both, 2});
     }
-    // As (bᵀ · a)ᵀ: turning b, with fewer columns than a has where there are gates, is then the only copy out of order.
-    const std::size_t chunk = std::min(k, INPUTS_AT_ONCE);
-    const Buffer packed(product(trainer.packed_size(rows, chunk), sizeof(Real)));
-    const Buffer turned(product(columns, chunk, sizeof(Real)));
-    const Buffer result(product(rows, columns, sizeof(Real)));
-    for (std::size_t from = 0; from < k; from += chunk) {
-        const std::size_t inputs = std::min(chunk, k - from);
-        trainer.pack(a + from * rows, rows, inputs, true, reals(packed));
-        trainer.transpose(b + from * columns, inputs, columns, reals(turned));
-        share_out(std::min(shares, columns), [&](std::size_t share) {
-            const std::size_t all = std::min(shares, columns), first = columns * share / all;
-            product_rows(trainer, reals(packed), rows, inputs, reals(turned), reals(result), rows, reals(result), first,
-                         columns * (share + 1) / all - first);
-        });
-    }
-    constexpr std::size_t side = 16;  // a line of the cache either way
-    for (std::size_t row = 0; row < rows; row += side)
-        for (std::size_t column = 0; column < columns; ++column)
-            for (std::size_t r = row; r < rows && r < row + side; ++r)
-                c[r * columns + column] += reals(result)[column * rows + r];
+    if (s.d_w_hr != nullptr) tasks.push_back({d_p.data(), s.M, s.P, 0, s.P, nullptr, &of_m, 1});
+
+    const Real* d_drive = normed ? s.d_a : s.d_z;
+    const Workspace<Real> weights = packed(trainer, s.d_x == nullptr ? nullptr : s.w_ih, s.E, wide, true);
+    const std::size_t shares = worthwhile(threads, s.M, wide, s.E + s.P);
+    const std::size_t size = round_up(
+        std::max(trainer.outer_scratch(s.E + s.P + s.H, 2), trainer.products_scratch(CELLS_AT_ONCE, wide)), 16);
+    const Workspace<Real> scratch(product(shares, size));
+    share_out(shares, [&](std::size_t share) {
+        Real* own = scratch.data() + share * size;
+        for (Outer<Real> task : tasks) {
+            const std::size_t first = task.width * share / shares;
+            task.rows = task.width * (share + 1) / shares - first;
+            task.first = first;
+            trainer.outer(task, own);
+        }
+        if (s.d_x != nullptr)
+            multiply(
+                trainer, weights.data(), s.E, wide, s.M * share / shares, s.M * (share + 1) / shares,
+                [&](std::size_t cell) { return d_drive + cell * wide; }, static_cast<const Real*>(nullptr),
+                [&](std::size_t cell) { return s.d_x + place(s, cell) * s.E; }, own);
+    });
 }
 
-template void multiply(const Trainer<float>&, Form, const float*, const float*, const float*, float*, std::size_t,
-                       std::size_t, std::size_t, std::size_t);
-template void multiply(const Trainer<double>&, Form, const double*, const double*, const double*, double*, std::size_t,
-                       std::size_t, std::size_t, std::size_t);
-template void scan_forward(const Trainer<float>&, const Scan<float>&, std::size_t);
-template void scan_forward(const Trainer<double>&, const Scan<double>&, std::size_t);
-template void scan_backward(const Trainer<float>&, const Scan<float>&, std::size_t);
-template void scan_backward(const Trainer<double>&, const Scan<double>&, std::size_t);
+#define CARROUSEL_TRAIN(Real)                                                          \
+    template void scan_drive(const Trainer<Real>&, const Scan<Real>&, std::size_t);    \
+    template void scan_forward(const Trainer<Real>&, const Scan<Real>&, std::size_t);  \
+    template void scan_backward(const Trainer<Real>&, const Scan<Real>&, std::size_t); \
+    template void scan_gradients(const Trainer<Real>&, const Scan<Real>&, std::size_t);
+CARROUSEL_TRAIN(float)
+CARROUSEL_TRAIN(double)
 
 }  // namespace carrousel

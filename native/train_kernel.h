@@ -1,65 +1,30 @@
-// The recurrence's arithmetic, included by kernel.cpp: in float32 and, to check gradients by, float64.
-//
-// Rows are independent and every sum runs over its inputs in order, so gradients are the same bits on any number of
-// threads. The letters are those of src/carrousel/layers/reference.py.
+// The recurrence's arithmetic, included by kernel.cpp. Rows are independent, so what it computes is the same bits on
+// any number of threads. The letters are those of src/carrousel/layers/reference.py.
 #pragma once
 
-#include "simd.h"
-#include "train.h"
+#include "train_product.h"
 
 namespace carrousel {
 namespace {
 
-template <class Real>
-struct Of;
-template <>
-struct Of<float> {
-    using Vector = vf;
-    using Loose = vf_loose;
-};
-template <>
-struct Of<double> {
-    using Vector = double __attribute__((vector_size(4 * V)));
-    using Loose = double __attribute__((vector_size(4 * V), aligned(8), may_alias));
-};
-template <class Real>
-using Vec = typename Of<Real>::Vector;
-using vd = Vec<double>;
+// A namespace of their own: the engine's activations are those of simd.h.
+namespace training {
 
-template <class Real>
-constexpr std::size_t LANES = 4 * V / sizeof(Real);
-
-template <class Real>
-INLINE Vec<Real> fill(Real v) {
-    return v - Vec<Real>{};
+// 1 / v for v of at least 1 that is not infinite, within some 1e-7 of it; faster than a division where there are
+// AVX-512's fourteen bits of it, which one step of Newton's doubles.
+INLINE vf inverse(vf v) {
+#if defined(__AVX512F__) && !defined(CARROUSEL_PLAIN)
+    const vf near = reinterpret_cast<vf>(_mm512_rcp14_ps(reinterpret_cast<__m512>(v)));
+    return near * fma(-v, near, splat(2.0f));
+#else
+    return splat(1.0f) / v;
+#endif
 }
-template <class Real>
-INLINE Vec<Real> get(const Real* p) {
-    return *reinterpret_cast<const typename Of<Real>::Loose*>(p);
+INLINE vf sigmoid(vf v) { return inverse(splat(1.0f) + exp_minus(v)); }
+INLINE vf tanh(vf v) {
+    const vf e = exp_minus_twice(v);
+    return (splat(1.0f) - e) * inverse(splat(1.0f) + e);
 }
-template <class Real>
-INLINE void put(Real* p, Vec<Real> v) {
-    *reinterpret_cast<typename Of<Real>::Loose*>(p) = v;
-}
-template <class Real>
-INLINE Vec<Real> get(const Real* p, std::size_t n) {
-    if (n >= LANES<Real>) return get(p);
-    Real parts[LANES<Real>] = {};
-    for (std::size_t k = 0; k < n; ++k) parts[k] = p[k];
-    return get(static_cast<const Real*>(parts));
-}
-template <class Real>
-INLINE void put(Real* p, Vec<Real> v, std::size_t n) {
-    if (n >= LANES<Real>) return put(p, v);
-    Real parts[LANES<Real>];
-    put(parts, v);
-    for (std::size_t k = 0; k < n; ++k) p[k] = parts[k];
-}
-
-using ::fma;
-using ::sigmoid;
-using ::tanh;
-INLINE vd fma(vd a, vd b, vd c) { return a * b + c; }
 INLINE vd sigmoid(vd v) {
     for (std::size_t k = 0; k < LANES<double>; ++k) v[k] = 0.5 * (1.0 + __builtin_tanh(0.5 * v[k]));
     return v;
@@ -68,122 +33,14 @@ INLINE vd tanh(vd v) {
     for (std::size_t k = 0; k < LANES<double>; ++k) v[k] = __builtin_tanh(v[k]);
     return v;
 }
+
+}  // namespace training
+
 template <class Real>
 INLINE Real total(Vec<Real> v) {
     Real sum = 0;
     for (std::size_t k = 0; k < LANES<Real>; ++k) sum += v[k];
     return sum;
-}
-
-// ---- y = W x (+ y): W in blocks of COLUMNS vectors of outputs ----
-
-constexpr std::size_t COLUMNS = 4;
-
-template <class Real>
-std::size_t packed_size(std::size_t outputs, std::size_t k) {
-    const std::size_t block = COLUMNS * LANES<Real>;
-    return (outputs + block - 1) / block * block * k;
-}
-
-template <class Real>
-void pack(const Real* w, std::size_t outputs, std::size_t k, bool transposed, Real* out) {
-    const std::size_t block = COLUMNS * LANES<Real>;
-    for (std::size_t first = 0; first < outputs; first += block)
-        for (std::size_t j = 0; j < k; ++j) {
-            if (transposed && outputs - first >= block) {
-                __builtin_memcpy(out, w + j * outputs + first, block * sizeof(Real));
-                out += block;
-                continue;
-            }
-            for (std::size_t lane = 0; lane < block; ++lane, ++out) {
-                const std::size_t output = first + lane;
-                *out = output >= outputs ? Real(0) : transposed ? w[j * outputs + output] : w[output * k + j];
-            }
-        }
-}
-
-// One block of outputs, from `first` on, of R rows.
-template <class Real, int R>
-__attribute__((noinline)) void product_tile(const Real* w, std::size_t first, std::size_t outputs, std::size_t k,
-                                            const Real* const* x, const Real* const* init, Real* const* y) {
-    constexpr std::size_t lanes = LANES<Real>;
-    Vec<Real> acc[R][COLUMNS];
-    const bool whole = outputs - first >= COLUMNS * lanes;
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r)
-#pragma GCC unroll 4
-        for (std::size_t c = 0; c < COLUMNS; ++c) {
-            const std::size_t at = first + c * lanes;
-            if (init == nullptr || at >= outputs)
-                acc[r][c] = Vec<Real>{};
-            else
-                acc[r][c] = whole ? get(init[r] + at) : get(init[r] + at, outputs - at);
-        }
-    const Real* in[R];
-    for (int r = 0; r < R; ++r) in[r] = x[r];
-#pragma GCC unroll 2
-    for (std::size_t j = 0; j < k; ++j, w += COLUMNS * lanes) {
-        Vec<Real> own[R];
-#pragma GCC unroll 8
-        for (int r = 0; r < R; ++r) own[r] = fill(in[r][j]);
-#pragma GCC unroll 4
-        for (std::size_t c = 0; c < COLUMNS; ++c) {
-            const Vec<Real> weight = get(w + c * lanes);
-#pragma GCC unroll 8
-            for (int r = 0; r < R; ++r) acc[r][c] = fma(weight, own[r], acc[r][c]);
-        }
-    }
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r)
-#pragma GCC unroll 4
-        for (std::size_t c = 0; c < COLUMNS; ++c) {
-            const std::size_t at = first + c * lanes;
-            if (whole)
-                put(y[r] + at, acc[r][c]);
-            else if (at < outputs)
-                put(y[r] + at, acc[r][c], outputs - at);
-        }
-}
-
-template <class Real>
-using ProductTile = void (*)(const Real*, std::size_t, std::size_t, std::size_t, const Real* const*, const Real* const*,
-                             Real* const*);
-
-template <class Real>
-ProductTile<Real> product_tile_of(std::size_t rows) {
-    switch (rows) {
-        case 1: return &product_tile<Real, 1>;
-        case 2: return &product_tile<Real, 2>;
-#if !defined(CARROUSEL_PLAIN) && (defined(__AVX512F__) || defined(__ARM_NEON))
-        case 3: return &product_tile<Real, 3>;
-        case 4: return &product_tile<Real, 4>;
-        case 5: return &product_tile<Real, 5>;
-        default: return &product_tile<Real, 6>;
-#else
-        default: return &product_tile<Real, 3>;
-#endif
-    }
-}
-
-// y = init + W x for some rows; init null: 0; it may be y.
-template <class Real>
-void products(const Real* w, std::size_t outputs, std::size_t k, std::size_t rows, const Real* const* x,
-              const Real* const* init, Real* const* y) {
-    const std::size_t parts = (rows + ROWS - 1) / ROWS, block = COLUMNS * LANES<Real>;
-    for (std::size_t first = 0; first < outputs; first += block, w += block * k)
-        for (std::size_t part = 0, row = 0; part < parts; ++part) {
-            const std::size_t r = rows / parts + (part < rows % parts);
-            product_tile_of<Real>(r)(w, first, outputs, k, x + row, init == nullptr ? nullptr : init + row, y + row);
-            row += r;
-        }
-}
-
-template <class Real>
-void transpose(const Real* a, std::size_t rows, std::size_t columns, Real* out) {
-    constexpr std::size_t side = 16;  // a line of the cache either way
-    for (std::size_t r = 0; r < rows; r += side)
-        for (std::size_t c = 0; c < columns; ++c)
-            for (std::size_t k = r; k < rows && k < r + side; ++k) out[c * rows + k] = a[k * columns + c];
 }
 
 // ---- layer normalisation of one row: v to v̂ = (v − mean v) / s and s; and back ----
@@ -235,26 +92,34 @@ struct Place {
     std::size_t before, cell_before;
 };
 
-template <class Real>
+#define INLINE_LAMBDA __attribute__((always_inline))
+
+template <class F>
 class Recurrence {
+    using Real = typename F::Real;
+
 public:
     Recurrence(const Scan<Real>& scan, const ScanRows& rows, const Real* w_hh, const Real* w_hr, Real* scratch)
         : s(scan), rows_(rows), w_hh_(w_hh), w_hr_(w_hr) {
         const std::size_t n = rows.count, wide = s.G * s.H;
         x_ = reinterpret_cast<const Real**>(scratch);
-        y_ = reinterpret_cast<Real**>(scratch + n * POINTER);
-        scratch += 2 * n * POINTER;
+        y_ = reinterpret_cast<Real**>(scratch + n * ADDRESS<Real>);
+        scratch += 2 * n * ADDRESS<Real>;
         a_ = scratch;  // (n, max(G·H, P, H))
         scratch += n * (wide > s.P ? wide : s.P);
         d_h_ = scratch;
         d_c_ = d_h_ + n * s.P;
         d_m_ = d_c_ + n * s.H;
         keep_ = d_m_ + n * s.H;
+        words_ = keep_ + n * s.P;
+        plain_ = s.G == 4 && s.peephole == nullptr && s.mask_g == nullptr && s.draw_c == nullptr && s.keep_c == 0 &&
+                 s.gain_c == nullptr;
     }
 
     static std::size_t scratch(const Scan<Real>& s, std::size_t n) {
         const std::size_t wide = s.G * s.H;
-        return n * (2 * POINTER + (wide > s.P ? wide : s.P) + 2 * s.P + 2 * s.H);
+        return n * (2 * ADDRESS<Real> + (wide > s.P ? wide : s.P) + 2 * s.P + 2 * s.H) +
+               products_scratch<F>(n, wide > s.P ? wide : s.P);
     }
 
     void forward() {
@@ -294,7 +159,6 @@ public:
 
 private:
     static constexpr std::size_t lanes = LANES<Real>;
-    static constexpr std::size_t POINTER = sizeof(void*) / sizeof(Real);
     using Vector = Vec<Real>;
 
     static void copy(const Real* from, Real* to, std::size_t n) { __builtin_memcpy(to, from, n * sizeof(Real)); }
@@ -331,7 +195,7 @@ private:
             }
             if (s.gain_hh != nullptr) y_[k] = a_ + k * wide;
         }
-        products<Real>(w_hh_, wide, s.P, live, x_, s.gain_hh == nullptr ? y_ : nullptr, y_);
+        products<F>(w_hh_, wide, s.P, live, x_, s.gain_hh == nullptr ? y_ : nullptr, y_, words_);
         for (std::size_t k = 0; k < live; ++k) {
             const Place<Real> p = place(k, step);
             if (s.gain_hh != nullptr) add_normalised(p, a_ + k * wide);
@@ -340,7 +204,7 @@ private:
             x_[k] = m;
             y_[k] = s.y + (p.t * s.N + p.row) * s.P;
         }
-        if (s.m != nullptr) products<Real>(w_hr_, s.P, s.H, live, x_, nullptr, y_);
+        if (s.m != nullptr) products<F>(w_hr_, s.P, s.H, live, x_, nullptr, y_, words_);
         for (std::size_t k = 0; k < live; ++k) {
             const Place<Real> p = place(k, step);
             if (s.draw_h != nullptr || s.keep_h != 0) {
@@ -378,46 +242,58 @@ private:
     // From z to the gates, c and m.
     void gates(const Place<Real>& p, Real* m) {
         const std::size_t H = s.H;
-        const bool coupled = s.G == 3;
-        Real *z = s.z + p.cell * s.G * H, *c = s.c + p.cell * H;
-        const Real* old = c_before(p);
-        Real* candidate = s.u_hat != nullptr ? s.u_hat + p.cell * H : nullptr;
-        for (std::size_t j = 0; j < H; j += lanes) {
-            const std::size_t left = H - j;
-            const Vector before = get(old + j, left);
-            Vector z_i = get(z + j, left), z_o = get(z + (s.G - 1) * H + j, left);
-            Vector z_f = coupled ? Vector{} : get(z + H + j, left);
-            if (s.peephole != nullptr) {
-                z_i = fma(get(s.peephole + j, left), before, z_i);
-                if (!coupled) z_f = fma(get(s.peephole + H + j, left), before, z_f);
-            }
-            const Vector i = sigmoid(z_i), f = coupled ? fill(Real(1)) - i : sigmoid(z_f);
-            const Vector g = tanh(get(z + (s.G - 2) * H + j, left));
-            const Vector seen = s.mask_g == nullptr ? g : g * get(s.mask_g + (p.t * s.N + p.row) * H + j, left);
-            const Vector fresh = fma(f, before, i * seen);
-            if (s.peephole != nullptr) z_o = fma(get(s.peephole + (s.G - 2) * H + j, left), fresh, z_o);
-            const Vector o = sigmoid(z_o);
-            put(z + j, i, left);
-            if (!coupled) put(z + H + j, f, left);
-            put(z + (s.G - 2) * H + j, g, left);
-            put(z + (s.G - 1) * H + j, o, left);
-            if (s.draw_c != nullptr || s.keep_c != 0) {
-                const Vector keep = kept(s.draw_c, s.keep_c, p, H, j);
-                put(c + j, fma(keep, before, (fill(Real(1)) - keep) * fresh), left);
-            } else {
-                put(c + j, fresh, left);
-            }
-            if (candidate == nullptr)
-                put(m + j, o * tanh(fresh), left);
-            else
-                put(candidate + j, fresh, left);
-        }
-        if (candidate == nullptr) return;
+        if (plain_) return by_vectors([&](std::size_t j, std::size_t n) INLINE_LAMBDA { gate<true>(p, m, j, n); });
+        by_vectors([&](std::size_t j, std::size_t n) INLINE_LAMBDA { gate<false>(p, m, j, n); });
+        if (s.u_hat == nullptr) return;
+        Real *candidate = s.u_hat + p.cell * H, *z = s.z + p.cell * s.G * H;
         normalise(candidate, H, candidate, s.u_scale[p.cell]);
         for (std::size_t j = 0; j < H; j += lanes) {
             const std::size_t left = H - j;
-            put(m + j, get(z + (s.G - 1) * H + j, left) * tanh(unit(p, j)), left);
+            put(m + j, get(z + (s.G - 1) * H + j, left) * training::tanh(unit(p, j)), left);
         }
+    }
+
+    // work(j, n): n hidden units from j on, a whole vector of them but for the last.
+    template <class Work>
+    INLINE void by_vectors(const Work& work) const {
+        std::size_t j = 0;
+        for (; j + lanes <= s.H; j += lanes) work(j, lanes);
+        if (j < s.H) work(j, s.H - j);
+    }
+
+    // PLAIN: without what the variants add.
+    template <bool PLAIN>
+    INLINE void gate(const Place<Real>& p, Real* m, std::size_t j, std::size_t n) const {
+        const std::size_t H = s.H, G = PLAIN ? 4 : s.G;
+        const bool coupled = G == 3, peephole = !PLAIN && s.peephole != nullptr;
+        Real *z = s.z + p.cell * G * H + j, *c = s.c + p.cell * H + j;
+        const Vector before = get(c_before(p) + j, n);
+        Vector z_i = get(z, n), z_f = coupled ? Vector{} : get(z + H, n), z_o = get(z + (G - 1) * H, n);
+        if (peephole) {
+            z_i = fma(get(s.peephole + j, n), before, z_i);
+            if (!coupled) z_f = fma(get(s.peephole + H + j, n), before, z_f);
+        }
+        const Vector i = training::sigmoid(z_i), f = coupled ? fill(Real(1)) - i : training::sigmoid(z_f);
+        const Vector g = training::tanh(get(z + (G - 2) * H, n));
+        const bool dropped = !PLAIN && s.mask_g != nullptr;
+        const Vector seen = dropped ? g * get(s.mask_g + (p.t * s.N + p.row) * H + j, n) : g;
+        const Vector fresh = fma(f, before, i * seen);
+        if (peephole) z_o = fma(get(s.peephole + (G - 2) * H + j, n), fresh, z_o);
+        const Vector o = training::sigmoid(z_o);
+        put(z, i, n);
+        if (!coupled) put(z + H, f, n);
+        put(z + (G - 2) * H, g, n);
+        put(z + (G - 1) * H, o, n);
+        if (!PLAIN && (s.draw_c != nullptr || s.keep_c != 0)) {
+            const Vector keep = kept(s.draw_c, s.keep_c, p, H, j);
+            put(c, fma(keep, before, (fill(Real(1)) - keep) * fresh), n);
+        } else {
+            put(c, fresh, n);
+        }
+        if (PLAIN || s.u_hat == nullptr)
+            put(m + j, o * training::tanh(fresh), n);
+        else
+            put(s.u_hat + p.cell * H + j, fresh, n);
     }
 
     // u = N(c̃) from what the forward kept.
@@ -445,7 +321,7 @@ private:
             x_[k] = d_h;
             y_[k] = d_m_ + k * s.H;
         }
-        if (s.m != nullptr) products<Real>(w_hr_, s.H, s.P, live, x_, nullptr, y_);
+        if (s.m != nullptr) products<F>(w_hr_, s.H, s.P, live, x_, nullptr, y_, words_);
         for (std::size_t k = 0; k < live; ++k) {
             const Place<Real> p = place(k, step);
             through_gates(p, s.m != nullptr ? d_m_ + k * s.H : d_h_ + k * s.P, d_c_ + k * s.H, a_ + k * wide);
@@ -458,7 +334,7 @@ private:
             x_[k] = d_z;
             y_[k] = d_h_ + k * s.P;
         }
-        products<Real>(w_hh_, s.P, wide, live, x_, nullptr, y_);
+        products<F>(w_hh_, s.P, wide, live, x_, nullptr, y_, words_);
         for (std::size_t k = 0; k < live; ++k) {
             const Place<Real> p = place(k, step);
             Real* d_h = d_h_ + k * s.P;
@@ -472,51 +348,64 @@ private:
     // From ∂/∂m and ∂/∂c' to ∂/∂z and ∂/∂c; `spare` holds H values.
     void through_gates(const Place<Real>& p, const Real* d_m, Real* d_c, Real* spare) {
         const std::size_t H = s.H;
-        const bool coupled = s.G == 3;
         const Vector one = fill(Real(1));
-        const Real *gate = s.z + p.cell * s.G * H, *old = c_before(p);
-        Real* d_z = s.d_z + p.cell * s.G * H;
+        const Real* gate = s.z + p.cell * s.G * H;
         const auto o_at = [&](std::size_t j) { return get(gate + (s.G - 1) * H + j, H - j); };
         if (s.gain_c != nullptr) {
             Real* d_u = s.d_u + p.cell * H;
             for (std::size_t j = 0; j < H; j += lanes) {
-                const Vector t = tanh(unit(p, j));
+                const Vector t = training::tanh(unit(p, j));
                 put(d_u + j, get(d_m + j, H - j) * o_at(j) * (one - t * t), H - j);
             }
             normalise_back(d_u, s.gain_c, s.u_hat + p.cell * H, s.u_scale[p.cell], H, spare);
         }
-        for (std::size_t j = 0; j < H; j += lanes) {
-            const std::size_t left = H - j;
-            const Vector before = get(old + j, left), i = get(gate + j, left), o = o_at(j);
-            const Vector f = coupled ? one - i : get(gate + H + j, left), g = get(gate + (s.G - 2) * H + j, left);
-            const Vector mask = s.mask_g == nullptr ? one : get(s.mask_g + (p.t * s.N + p.row) * H + j, left);
-            const Vector fresh = fma(f, before, i * (g * mask)), own = get(d_m + j, left);
-            const Vector t = s.gain_c != nullptr ? tanh(unit(p, j)) : tanh(fresh);
-            const Vector d_zo = own * t * o * (one - o);
-            Vector d_fresh = s.gain_c != nullptr ? get(spare + j, left) : own * o * (one - t * t);
-            Vector d_before = get(d_c + j, left);
-            if (s.draw_c != nullptr || s.keep_c != 0) {
-                const Vector keep = kept(s.draw_c, s.keep_c, p, H, j);
-                d_fresh += (one - keep) * d_before;
-                d_before = keep * d_before;
-            } else {
-                d_fresh += d_before;
-                d_before = Vector{};
-            }
-            if (s.peephole != nullptr) d_fresh = fma(d_zo, get(s.peephole + (s.G - 2) * H + j, left), d_fresh);
-            d_before = fma(d_fresh, f, d_before);
-            const Vector d_f = d_fresh * before, d_i = d_fresh * (g * mask);
-            const Vector d_zi = (coupled ? d_i - d_f : d_i) * i * (one - i), d_zf = d_f * f * (one - f);
-            if (s.peephole != nullptr) {
-                d_before = fma(d_zi, get(s.peephole + j, left), d_before);
-                if (!coupled) d_before = fma(d_zf, get(s.peephole + H + j, left), d_before);
-            }
-            put(d_z + j, d_zi, left);
-            if (!coupled) put(d_z + H + j, d_zf, left);
-            put(d_z + (s.G - 2) * H + j, d_fresh * i * mask * (one - g * g), left);
-            put(d_z + (s.G - 1) * H + j, d_zo, left);
-            put(d_c + j, d_before, left);
+        if (plain_)
+            by_vectors([&](std::size_t j, std::size_t n) INLINE_LAMBDA { gate_back<true>(p, d_m, d_c, spare, j, n); });
+        else
+            by_vectors([&](std::size_t j, std::size_t n) INLINE_LAMBDA { gate_back<false>(p, d_m, d_c, spare, j, n); });
+    }
+
+    template <bool PLAIN>
+    INLINE void gate_back(const Place<Real>& p, const Real* d_m, Real* d_c, const Real* spare, std::size_t j,
+                          std::size_t n) const {
+        const std::size_t H = s.H, G = PLAIN ? 4 : s.G;
+        const bool coupled = G == 3, peephole = !PLAIN && s.peephole != nullptr;
+        const bool normed = !PLAIN && s.gain_c != nullptr;
+        const Vector one = fill(Real(1));
+        const Real* gate = s.z + p.cell * G * H + j;
+        Real* d_z = s.d_z + p.cell * G * H + j;
+        const Vector before = get(c_before(p) + j, n), i = get(gate, n), o = get(gate + (G - 1) * H, n);
+        const Vector f = coupled ? one - i : get(gate + H, n), g = get(gate + (G - 2) * H, n);
+        const bool dropped = !PLAIN && s.mask_g != nullptr;
+        const Vector mask = dropped ? get(s.mask_g + (p.t * s.N + p.row) * H + j, n) : one;
+        const Vector seen = dropped ? g * mask : g;
+        const Vector fresh = fma(f, before, i * seen), own = get(d_m + j, n);
+        const Vector t = normed ? training::tanh(unit(p, j)) : training::tanh(fresh);
+        const Vector d_zo = own * t * o * (one - o);
+        Vector d_fresh = normed ? get(spare + j, n) : own * o * (one - t * t);
+        Vector d_before = get(d_c + j, n);
+        if (!PLAIN && (s.draw_c != nullptr || s.keep_c != 0)) {
+            const Vector keep = kept(s.draw_c, s.keep_c, p, H, j);
+            d_fresh += (one - keep) * d_before;
+            d_before = keep * d_before;
+        } else {
+            d_fresh += d_before;
+            d_before = Vector{};
         }
+        if (peephole) d_fresh = fma(d_zo, get(s.peephole + (G - 2) * H + j, n), d_fresh);
+        d_before = fma(d_fresh, f, d_before);
+        const Vector d_f = d_fresh * before, d_i = d_fresh * seen;
+        const Vector d_zi = (coupled ? d_i - d_f : d_i) * i * (one - i), d_zf = d_f * f * (one - f);
+        if (peephole) {
+            d_before = fma(d_zi, get(s.peephole + j, n), d_before);
+            if (!coupled) d_before = fma(d_zf, get(s.peephole + H + j, n), d_before);
+        }
+        const Vector d_g = d_fresh * i;
+        put(d_z, d_zi, n);
+        if (!coupled) put(d_z + H, d_zf, n);
+        put(d_z + (G - 2) * H, (dropped ? d_g * mask : d_g) * (one - g * g), n);
+        put(d_z + (G - 1) * H, d_zo, n);
+        put(d_c + j, d_before, n);
     }
 
     const Scan<Real>& s;
@@ -524,25 +413,27 @@ private:
     const Real *w_hh_, *w_hr_;
     const Real** x_;
     Real** y_;
-    Real *a_, *d_h_, *d_c_, *d_m_, *keep_;
+    Real *a_, *d_h_, *d_c_, *d_m_, *keep_, *words_;
+    bool plain_;
 };
 
-template <class Real>
+template <class F, class Real = typename F::Real>
 std::size_t scan_scratch(const Scan<Real>& scan, std::size_t rows) {
-    return Recurrence<Real>::scratch(scan, rows);
+    return Recurrence<F>::scratch(scan, rows);
 }
-template <class Real>
+template <class F, class Real = typename F::Real>
 void run_forward(const Scan<Real>& scan, const ScanRows& rows, const Real* w_hh, const Real* w_hr, Real* scratch) {
-    Recurrence<Real>(scan, rows, w_hh, w_hr, scratch).forward();
+    Recurrence<F>(scan, rows, w_hh, w_hr, scratch).forward();
 }
-template <class Real>
+template <class F, class Real = typename F::Real>
 void run_backward(const Scan<Real>& scan, const ScanRows& rows, const Real* w_hh, const Real* w_hr, Real* scratch) {
-    Recurrence<Real>(scan, rows, w_hh, w_hr, scratch).backward();
+    Recurrence<F>(scan, rows, w_hh, w_hr, scratch).backward();
 }
 
-template <class Real>
-constexpr Trainer<Real> TRAINER = {packed_size<Real>,  pack<Real>,        products<Real>,    transpose<Real>,
-                                   scan_scratch<Real>, run_forward<Real>, run_backward<Real>};
+template <class F>
+constexpr Trainer<typename F::Real> TRAINER = {packed_size<F>,      pack<F>,         products<F>,
+                                               products_scratch<F>, outer<F>,        outer_scratch<F>,
+                                               run_forward<F>,      run_backward<F>, scan_scratch<F>};
 
 }  // namespace
 }  // namespace carrousel

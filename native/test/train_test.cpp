@@ -1,16 +1,19 @@
-// The recurrence for training, in every variant: reads and writes nothing beyond its arrays (sanitizers watch), gives the
-// same bits on any number of threads, and its gradient is that of finite differences. Values are held by the Python tests.
+// What training computes, in every variant: reads and writes nothing beyond its arrays (sanitizers watch), gives the
+// same bits on any number of threads, and its gradient is that of finite differences. Values are held by the Python
+// tests.
+#include "train.h"
+
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmath>
+#include <cstring>
 #include <map>
 #include <memory>
 
 #include "check.h"
 #include "isa.h"
 #include "random.h"
-#include "train.h"
 
 namespace {
 
@@ -38,6 +41,7 @@ public:
         Random random(H);
         scan.L = 4;
         scan.N = 3;
+        scan.E = H / 2 + 2;
         scan.G = v.coupled ? 3 : 4;
         scan.H = H;
         scan.P = v.projection ? (H + 1) / 2 : H;
@@ -50,9 +54,15 @@ public:
             M = 0;
             for (std::size_t t = 0; t < L; ++t)
                 for (std::size_t n = 0; n < N; ++n)
-                    cell_.push_back(static_cast<std::int64_t>(t) < lengths[n] ? static_cast<std::int64_t>(M++) : -1);
+                    if (static_cast<std::int64_t>(t) < lengths[n]) {
+                        cell_.push_back(static_cast<std::int64_t>(M++));
+                        place_.push_back(static_cast<std::int64_t>(t * N + n));
+                    } else {
+                        cell_.push_back(-1);
+                    }
             scan.lengths = lengths_.data();
             scan.cell = cell_.data();
+            scan.place = place_.data();
         }
         const auto in = [&](const Real*& member, std::size_t count, bool there = true) {
             if (there) member = make(count, &random);
@@ -60,7 +70,12 @@ public:
         const auto out = [&](Real*& member, std::size_t count, bool there = true) {
             if (there) member = make(count, nullptr);
         };
+        scan.M = M;
         z_ = make(M * wide, &random);
+        in(scan.x, L * N * scan.E), in(scan.w_ih, wide * scan.E), in(scan.b_ih, wide);
+        in(scan.d_a, M * wide, v.norm);
+        out(scan.a, M * wide), out(scan.d_x, L * N * scan.E), out(scan.d_b, wide), out(scan.d_w_ih, wide * scan.E);
+        out(scan.d_w_hh, wide * P), out(scan.d_w_hr, P * H, v.projection);
         in(scan.h_0, N * P), in(scan.c_0, N * H), in(scan.w_hh, wide * P), in(scan.w_hr, P * H, v.projection);
         in(scan.peephole, wide - H, v.peephole), in(scan.gain_hh, wide, v.norm), in(scan.b_hh, wide, v.norm);
         in(scan.gain_c, H, v.norm), in(scan.bias_c, H, v.norm), in(scan.mask_h, N * P, v.drops);
@@ -77,6 +92,12 @@ public:
     void forward(const carrousel::Trainer<Real>& trainer, std::size_t threads) {
         std::copy(z_, z_ + size_z_, scan.z);
         carrousel::scan_forward(trainer, scan, threads);
+    }
+    void all_passes(const carrousel::Trainer<Real>& trainer, std::size_t threads) {
+        carrousel::scan_drive(trainer, scan, threads);
+        forward(trainer, threads);
+        carrousel::scan_backward(trainer, scan, threads);
+        carrousel::scan_gradients(trainer, scan, threads);
     }
     // Of outputs and state, weighted as the backward's inputs say.
     Real loss() const {
@@ -105,7 +126,7 @@ private:
         return data;
     }
 
-    std::vector<std::int64_t> lengths_, cell_;
+    std::vector<std::int64_t> lengths_, cell_, place_;
     std::vector<std::unique_ptr<Real[]>> memory_;
     std::vector<std::pair<Real*, std::size_t>> sizes_;
 };
@@ -119,49 +140,114 @@ const carrousel::Trainer<Real>& trainer(const carrousel::Isa& isa) {
 }
 
 template <class Real>
-void threads_agree(const carrousel::Isa& isa) {
+void threads_agree(const carrousel::Trainer<Real>& own) {
     for (unsigned bits = 0; bits < 256; ++bits)
         for (std::size_t H : {1, 5, 17, 130}) {  // at 130 the work is enough for a second thread
             Problem<Real> one(Variant(bits), H), two(Variant(bits), H);
-            one.forward(trainer<Real>(isa), 1);
-            carrousel::scan_backward(trainer<Real>(isa), one.scan, 1);
-            two.forward(trainer<Real>(isa), 2);
-            carrousel::scan_backward(trainer<Real>(isa), two.scan, 2);
+            one.all_passes(own, 1);
+            two.all_passes(own, 2);
             CHECK(one.all() == two.all());
         }
 }
 
+// The nearest of what bfloat16 holds, even where two are as near.
+double half(double value) {
+    const float single = static_cast<float>(value);
+    std::uint32_t bits = 0;
+    std::memcpy(&bits, &single, sizeof bits);
+    bits = (bits + 0x7fffu + ((bits >> 16) & 1u)) & 0xffff0000u;
+    float nearest = 0;
+    std::memcpy(&nearest, &bits, sizeof nearest);
+    return static_cast<double>(nearest);
+}
+double same(double value) { return value; }
+
+// The products over all cells, by their definitions, of factors that `seen` rounds. epsilon: of the sums.
 template <class Real>
-void products_agree(const carrousel::Isa& isa) {
-    Random random(7);
-    for (const auto& [rows, columns, k] : {std::tuple<std::size_t, std::size_t, std::size_t>{1, 1, 1},
-                                           {7, 70, 5},
-                                           {200, 33, 130},
-                                           {13, 3, 1100}}) {
-        const auto values = [&](std::size_t count) {
-            std::vector<Real> all(count);
-            for (Real& one : all) one = static_cast<Real>(random.value());
-            return all;
-        };
-        using carrousel::Form;
-        for (Form form : {Form::nt, Form::nn, Form::tn}) {
-            const std::vector<Real> a = values(rows * k), b = values(k * columns), bias = values(columns);
-            const std::vector<Real> start = values(rows * columns);
-            std::vector<Real> once = start, twice = start;
-            const Real* added = form == Form::nt ? bias.data() : nullptr;
-            carrousel::multiply(trainer<Real>(isa), form, a.data(), b.data(), added, once.data(), rows, columns, k, 1);
-            carrousel::multiply(trainer<Real>(isa), form, a.data(), b.data(), added, twice.data(), rows, columns, k, 2);
-            CHECK(once == twice);
-            for (std::size_t r = 0; r < rows; ++r)
-                for (std::size_t c = 0; c < columns; ++c) {
-                    double sum = form == Form::nt ? bias[c] : form == Form::tn ? start[r * columns + c] : 0.0;
-                    for (std::size_t j = 0; j < k; ++j)
-                        sum += static_cast<double>(a[form == Form::tn ? j * rows + r : r * k + j]) *
-                               static_cast<double>(b[form == Form::nt ? c * k + j : j * columns + c]);
-                    // k products of at most 1, each rounded.
-                    const double allowed = static_cast<double>(k) * (sizeof(Real) == sizeof(float) ? 1.2e-7 : 2.3e-16);
-                    CHECK(std::fabs(static_cast<double>(once[r * columns + c]) - sum) <= allowed);
+void products_agree(const carrousel::Trainer<Real>& own, double (*seen)(double), double epsilon) {
+    for (unsigned bits = 0; bits < 256; bits += bits & 1 ? 3 : 1)
+        for (std::size_t H : {1, 13, 40, 150}) {
+            Problem<Real> problem(Variant(bits), H);
+            problem.all_passes(own, 2);
+            const Scan<Real>& s = problem.scan;
+            const std::size_t wide = s.G * H, E = s.E, P = s.P;
+            const auto at = [&](std::size_t cell) {
+                return s.place == nullptr ? cell : static_cast<std::size_t>(s.place[cell]);
+            };
+            const auto h = [&](std::size_t cell, std::size_t j) {
+                const std::size_t t = at(cell) / s.N, row = at(cell) % s.N;
+                const std::size_t length = s.lengths == nullptr ? s.L : static_cast<std::size_t>(s.lengths[row]);
+                const bool first = s.reverse ? t + 1 == length : t == 0;
+                const Real* before = first ? s.h_0 + row * P : s.y + ((s.reverse ? t + 1 : t - 1) * s.N + row) * P;
+                return s.mask_h == nullptr ? before[j] : before[j] * s.mask_h[row * P + j];
+            };
+            const Real *d_a = s.d_a == nullptr ? s.d_z : s.d_a, *d_r = s.d_a == nullptr ? s.d_z : s.d_r;
+            const auto sum = [&](std::size_t count, const auto& a, const auto& b, Real got, Real start) {
+                double total = static_cast<double>(start), size = std::fabs(total);
+                for (std::size_t k = 0; k < count; ++k) {
+                    const double one = seen(static_cast<double>(a(k))) * seen(static_cast<double>(b(k)));
+                    total += one, size += std::fabs(one);
                 }
+                CHECK(std::fabs(static_cast<double>(got) - total) <=
+                      epsilon * size * (4.0 + static_cast<double>(count)));
+            };
+            for (std::size_t cell = 0; cell < s.M; ++cell) {
+                for (std::size_t r = 0; r < wide; ++r)
+                    sum(
+                        E, [&](std::size_t k) { return s.x[at(cell) * E + k]; },
+                        [&](std::size_t k) { return s.w_ih[r * E + k]; }, s.a[cell * wide + r], s.b_ih[r]);
+                for (std::size_t j = 0; j < E; ++j)
+                    sum(
+                        wide, [&](std::size_t k) { return d_a[cell * wide + k]; },
+                        [&](std::size_t k) { return s.w_ih[k * E + j]; }, s.d_x[at(cell) * E + j], Real(0));
+            }
+            for (std::size_t r = 0; r < wide; ++r) {
+                for (std::size_t j = 0; j < E; ++j)
+                    sum(
+                        s.M, [&](std::size_t k) { return d_a[k * wide + r]; },
+                        [&](std::size_t k) { return s.x[at(k) * E + j]; }, s.d_w_ih[r * E + j], Real(0));
+                for (std::size_t j = 0; j < P; ++j)
+                    sum(
+                        s.M, [&](std::size_t k) { return d_r[k * wide + r]; }, [&](std::size_t k) { return h(k, j); },
+                        s.d_w_hh[r * P + j], Real(0));
+                double bias = 0, size = 0;
+                for (std::size_t k = 0; k < s.M; ++k) {
+                    bias += static_cast<double>(s.d_z[k * wide + r]);
+                    size += std::fabs(static_cast<double>(s.d_z[k * wide + r]));
+                }
+                CHECK(std::fabs(static_cast<double>(s.d_b[r]) - bias) <= 16 * epsilon * size);
+            }
+            for (std::size_t r = 0; r < P && s.d_w_hr != nullptr; ++r)
+                for (std::size_t j = 0; j < H; ++j)
+                    sum(
+                        s.M, [&](std::size_t k) { return s.d_p[k * P + r]; },
+                        [&](std::size_t k) { return s.m[k * H + j]; }, s.d_w_hr[r * H + j], Real(0));
+        }
+}
+
+// A sum over more cells than are summed at once.
+template <class Real>
+void long_sums_agree(const carrousel::Trainer<Real>& own, double (*seen)(double), double epsilon) {
+    constexpr std::size_t k = 2500, rows = 100, columns = 70;
+    Random random(3);
+    std::vector<Real> a(k * rows), b(k * columns), c(rows * columns, Real(1)), sum(rows, Real(1));
+    for (std::vector<Real>* values : {&a, &b})
+        for (Real& one : *values) one = static_cast<Real>(random.value());
+    std::vector<const Real*> of_a, of_b;
+    for (std::size_t j = 0; j < k; ++j) of_a.push_back(&a[j * rows]), of_b.push_back(&b[j * columns]);
+    const carrousel::OuterTerm<Real> term{of_b.data(), nullptr, columns, c.data()};
+    std::vector<Real> scratch(own.outer_scratch(columns, 1));
+    own.outer({of_a.data(), k, rows, 0, rows, sum.data(), &term, 1}, scratch.data());
+    for (std::size_t r = 0; r < rows; ++r) {
+        double total = 1;
+        for (std::size_t j = 0; j < k; ++j) total += static_cast<double>(a[j * rows + r]);
+        CHECK(std::fabs(static_cast<double>(sum[r]) - total) <= k * epsilon);
+        for (std::size_t column = 0; column < columns; ++column) {
+            total = 1;
+            for (std::size_t j = 0; j < k; ++j)
+                total +=
+                    seen(static_cast<double>(a[j * rows + r])) * seen(static_cast<double>(b[j * columns + column]));
+            CHECK(std::fabs(static_cast<double>(c[r * columns + column]) - total) <= k * epsilon);
         }
     }
 }
@@ -171,8 +257,9 @@ void products_agree(const carrousel::Isa& isa) {
 TEST(training_gives_the_same_bits_on_one_thread_and_on_two) {
     for (const carrousel::Isa& isa : carrousel::instruction_sets()) {
         if (!isa.supported) continue;
-        threads_agree<float>(isa);
-        threads_agree<double>(isa);
+        threads_agree(carrousel::trainers(isa).single);
+        threads_agree(carrousel::trainers(isa).half);
+        threads_agree(carrousel::trainers(isa).twice);
     }
 }
 
@@ -200,11 +287,17 @@ TEST(gradients_by_the_initial_state_are_those_of_finite_differences) {
     }
 }
 
-TEST(products_are_those_of_the_definition_and_the_same_bits_on_two_threads) {
+TEST(products_are_those_of_the_definition_and_those_of_bfloat16_of_rounded_factors) {
+    constexpr double single = 6e-8, twice = 1.2e-16;
     for (const carrousel::Isa& isa : carrousel::instruction_sets()) {
         if (!isa.supported) continue;
-        products_agree<float>(isa);
-        products_agree<double>(isa);
+        const carrousel::Trainers& own = carrousel::trainers(isa);
+        products_agree(own.single, same, single);
+        products_agree(own.half, half, single);
+        products_agree(own.twice, same, twice);
+        long_sums_agree(own.single, same, single);
+        long_sums_agree(own.half, half, single);
+        long_sums_agree(own.twice, same, twice);
     }
 }
 

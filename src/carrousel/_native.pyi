@@ -61,10 +61,20 @@ def cache_sizes() -> tuple[int, int, int]: ...
 def activations(isa: str, x: Floats, sigmoid: Floats, tanh: Floats, /) -> None: ...
 def read(isa: str, x: Floats, /) -> float: ...
 def multiply(isa: str, rounds: int, /) -> int: ...
+def train_drive(
+    isa: str,
+    real: str,
+    sizes: tuple[int, int, int, int, int, int, int],
+    pointers: dict[str, int],
+    keep: tuple[float, float],
+    reverse: bool,
+    threads: int,
+    /,
+) -> None: ...
 def train_forward(
     isa: str,
     real: str,
-    sizes: tuple[int, int, int, int, int],
+    sizes: tuple[int, int, int, int, int, int, int],
     pointers: dict[str, int],
     keep: tuple[float, float],
     reverse: bool,
@@ -74,22 +84,20 @@ def train_forward(
 def train_backward(
     isa: str,
     real: str,
-    sizes: tuple[int, int, int, int, int],
+    sizes: tuple[int, int, int, int, int, int, int],
     pointers: dict[str, int],
     keep: tuple[float, float],
     reverse: bool,
     threads: int,
     /,
 ) -> None: ...
-def matmul(
+def train_gradients(
     isa: str,
     real: str,
-    form: str,
-    a: int,
-    b: int,
-    bias: int,
-    c: int,
-    sizes: tuple[int, int, int],
+    sizes: tuple[int, int, int, int, int, int, int],
+    pointers: dict[str, int],
+    keep: tuple[float, float],
+    reverse: bool,
     threads: int,
     /,
 ) -> None: ...

@@ -18,6 +18,13 @@ STEP = 1e-5
 # float32 rounds by 6e-8; onnxruntime's σ and tanh are rational approximations good to some 1e-7; 7 steps of each.
 FLOAT32 = 5e-6
 
+# bfloat16 rounds by 2⁻⁹ ≈ 2e-3. Both factors of every product are rounded, of sums that partly cancel, in 6 steps and
+# two layers on one another, and the way back; a layer normalisation multiplies that by up to 1/√ε = 316, here by 100.
+BFLOAT16, BFLOAT16_NORMED = 0.03, 0.25
+# The same rounded factors summed in another order: now and then one falls to the other side of a rounding, which moves
+# it by 2⁻⁸, among some ten in a sum.
+BFLOAT16_ORDER, BFLOAT16_ORDER_NORMED = 4e-3, 2e-2
+
 
 def assert_agrees(got: object, expected: object, tolerance: float, what: str = "") -> None:
     """|got − expected| ≤ tolerance · max(1, max|expected|), everywhere; a NaN agrees with nothing."""

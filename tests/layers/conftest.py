@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-import carrousel.layers.scan as scan
+import carrousel.layers.compiled as compiled
 from carrousel.layers import backend
 from layers import emulation
 
@@ -23,12 +23,12 @@ def _fixed_seed() -> None:
 @pytest.fixture
 def native_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     """The compiled training kernels; where they were not built, or CARROUSEL_ISA=numpy, their contract in NumPy."""
-    if scan.unavailable():
+    if compiled.unavailable():
         emulate(monkeypatch)
 
 
 def emulate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scan, "kernels", emulation)
+    monkeypatch.setattr(compiled, "kernels", emulation)
     monkeypatch.delenv("CARROUSEL_ISA", raising=False)
 
 

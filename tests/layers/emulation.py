@@ -1,4 +1,5 @@
-"""The native training kernels in NumPy: the contract of ``_native.train_forward`` and ``train_backward``, step by step.
+"""The native training kernels in NumPy: the contract of ``_native.train_drive``, ``train_forward``, ``train_backward``
+and ``train_gradients``, step by step.
 
 It stands in for them in the tests of what is around them, and is what they are compared with.
 """
@@ -22,8 +23,8 @@ def choose_isa(name: str) -> str:
 
 
 def _views(real: str, sizes: tuple[int, ...], pointers: dict[str, int]) -> dict[str, Array]:
-    """The memory behind the pointers as arrays. M is told by nothing but cell, or L·N."""
-    L, N, G, H, P = sizes
+    """The memory behind the pointers as arrays."""
+    L, N, E, G, H, P, M = sizes
     views: dict[str, Array] = {}
 
     def view(name: str, kind: Any, *shape: int) -> None:
@@ -33,10 +34,22 @@ def _views(real: str, sizes: tuple[int, ...], pointers: dict[str, int]) -> dict[
 
     view("lengths", ctypes.c_int64, N)
     view("cell", ctypes.c_int64, L, N)
-    assert ("cell" in views) == ("lengths" in views)
-    M = int(views["lengths"].sum()) if "lengths" in views else L * N
-    number = {"float32": ctypes.c_float, "float64": ctypes.c_double}[real]
-    by_cell = {"z": G * H, "c": H, "r_hat": G * H, "u_hat": H, "m": H, "d_z": G * H, "d_r": G * H, "d_u": H, "d_p": P}
+    view("place", ctypes.c_int64, M)
+    assert (int(views["lengths"].sum()) if "lengths" in views else len(views.get("place", range(L * N)))) == M
+    number = {"float32": ctypes.c_float, "bfloat16": ctypes.c_float, "float64": ctypes.c_double}[real]
+    by_cell = {
+        "a": G * H,
+        "d_a": G * H,
+        "z": G * H,
+        "c": H,
+        "r_hat": G * H,
+        "u_hat": H,
+        "m": H,
+        "d_z": G * H,
+        "d_r": G * H,
+        "d_u": H,
+        "d_p": P,
+    }
     for name, width in by_cell.items():
         view(name, number, M, width)
     for name in ("r_scale", "u_scale"):
@@ -49,10 +62,28 @@ def _views(real: str, sizes: tuple[int, ...], pointers: dict[str, int]) -> dict[
         view(name, number, L, N, width)
     for name, rows in {"gain_hh": G * H, "b_hh": G * H, "gain_c": H, "bias_c": H, "peephole": (G - 1) * H}.items():
         view(name, number, rows)
-    view("w_hh", number, G * H, P)
-    view("w_hr", number, P, H)
+    for prefix in ("", "d_"):
+        view(prefix + "x", number, L, N, E)
+        view(prefix + "w_ih", number, G * H, E)
+        view(prefix + "w_hh", number, G * H, P)
+        view(prefix + "w_hr", number, P, H)
+    view("b_ih", number, G * H)
+    view("d_b", number, G * H)
     assert views.keys() == pointers.keys(), pointers.keys() - views.keys()
     return views
+
+
+def _product(real: str, a: Array, b: Array) -> Array:
+    """a b; of factors rounded to bfloat16 where that is asked for."""
+    return _rounded(a) @ _rounded(b) if real == "bfloat16" else a @ b
+
+
+def _rounded(values: Array) -> Array:
+    """The nearest of what bfloat16 holds, even where two are as near."""
+    bits = np.ascontiguousarray(values).view(np.uint32)
+    return ((bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) & np.uint32(0xFFFF0000)).view(
+        np.float32
+    )
 
 
 def _steps(v: dict[str, Array], L: int, N: int, reverse: bool) -> Iterator[tuple[int, Array, Array]]:
@@ -80,17 +111,17 @@ def _norm_back(d_hat: Array, hat: Array, scale: Array) -> Array:
 
 
 def train_forward(
-    isa: str, real: str, sizes: tuple[int, int, int, int, int], pointers: dict[str, int], keep: tuple[float, float],
+    isa: str, real: str, sizes: tuple[int, ...], pointers: dict[str, int], keep: tuple[float, float],
     reverse: bool, threads: int,
 ) -> None:  # fmt: skip
-    L, N, G, H, _ = sizes
+    L, N, _, G, H, *_ = sizes
     v = _views(real, sizes, pointers)
     h, c = v["h_0"].copy(), v["c_0"].copy()
     v["y"][:] = 0
     p = v["peephole"].reshape(G - 1, H) if "peephole" in v else np.zeros((G - 1, H), h.dtype)
     for t, rows, cells in _steps(v, L, N, reverse):
         seen = h[rows] * v["mask_h"][rows] if "mask_h" in v else h[rows]
-        r = seen @ v["w_hh"].T
+        r = _product(real, seen, v["w_hh"].T)
         if "gain_hh" in v:
             v["r_hat"][cells], v["r_scale"][cells] = _norm(r)
             r = v["gain_hh"] * v["r_hat"][cells] + v.get("b_hh", 0)
@@ -109,7 +140,7 @@ def train_forward(
         m = o * np.tanh(u)
         if "w_hr" in v:
             v["m"][cells] = m
-            m = m @ v["w_hr"].T
+            m = _product(real, m, v["w_hr"].T)
         k_h, k_c = _keeps(v, keep, t, rows)
         v["z"][cells] = np.concatenate([i, *f, g, o], axis=1)
         h[rows] = k_h * h[rows] + (1 - k_h) * m
@@ -119,10 +150,10 @@ def train_forward(
 
 
 def train_backward(
-    isa: str, real: str, sizes: tuple[int, int, int, int, int], pointers: dict[str, int], keep: tuple[float, float],
+    isa: str, real: str, sizes: tuple[int, ...], pointers: dict[str, int], keep: tuple[float, float],
     reverse: bool, threads: int,
 ) -> None:  # fmt: skip
-    L, N, G, H, _ = sizes
+    L, N, _, G, H, *_ = sizes
     v = _views(real, sizes, pointers)
     d_h, d_c = v["d_h_n"].copy(), v["d_c_n"].copy()
     p = v["peephole"].reshape(G - 1, H) if "peephole" in v else np.zeros((G - 1, H), d_h.dtype)
@@ -144,7 +175,7 @@ def train_backward(
         d_h[rows], d_m = k_h * d, (1 - k_h) * d
         if "w_hr" in v:
             v["d_p"][cells] = d_m
-            d_m = d_m @ v["w_hr"]
+            d_m = _product(real, d_m, v["w_hr"])
         u = candidate
         if "gain_c" in v:
             u = v["gain_c"] * v["u_hat"][cells] + v.get("bias_c", 0)
@@ -163,27 +194,41 @@ def train_backward(
         v["d_z"][cells] = d_z
         if "gain_hh" in v:
             d_z = v["d_r"][cells] = _norm_back(d_z * v["gain_hh"], v["r_hat"][cells], v["r_scale"][cells])
-        d_recurrent = d_z @ v["w_hh"]
+        d_recurrent = _product(real, d_z, v["w_hh"])
         d_h[rows] += d_recurrent * v["mask_h"][rows] if "mask_h" in v else d_recurrent
         d_c[rows] = d_before
     v["d_h_0"][:], v["d_c_0"][:] = d_h, d_c
 
 
-def matmul(
-    isa: str, real: str, form: str, a: int, b: int, bias: int, c: int, sizes: tuple[int, int, int], threads: int
-) -> None:
-    rows, columns, k = sizes
-    number = {"float32": ctypes.c_float, "float64": ctypes.c_double}[real]
+def train_drive(
+    isa: str, real: str, sizes: tuple[int, ...], pointers: dict[str, int], keep: tuple[float, float], reverse: bool,
+    threads: int,
+) -> None:  # fmt: skip
+    L, N, E, *_ = sizes
+    v = _views(real, sizes, pointers)
+    x = v["x"].reshape(L * N, E)[v.get("place", slice(None))]
+    v["a"][:] = _product(real, x, v["w_ih"].T) + v.get("b_ih", 0)
 
-    def view(pointer: int, *shape: int) -> Array:
-        memory = (number * int(np.prod(shape))).from_address(pointer)
-        return np.frombuffer(memory, dtype=number).reshape(shape)
 
-    out = view(c, rows, columns)
-    if form == "nt":
-        out[:] = view(a, rows, k) @ view(b, columns, k).T + (view(bias, columns) if bias else 0)
-    elif form == "nn":
-        out[:] = view(a, rows, k) @ view(b, k, columns)
-    else:
-        assert form == "tn"
-        out += view(a, k, rows).T @ view(b, k, columns)
+def train_gradients(
+    isa: str, real: str, sizes: tuple[int, ...], pointers: dict[str, int], keep: tuple[float, float], reverse: bool,
+    threads: int,
+) -> None:  # fmt: skip
+    L, N, E, *_, P, M = sizes
+    v = _views(real, sizes, pointers)
+    place = v.get("place", np.arange(M))
+    t, row = place // N, place % N
+    at_first = t + 1 == v.get("lengths", np.full(N, L))[row] if reverse else t == 0
+    earlier = np.where(at_first, place, place + (N if reverse else -N))
+    h = np.where(at_first[:, None], v["h_0"][row], v["y"].reshape(L * N, P)[earlier])
+    if "mask_h" in v:
+        h = h * v["mask_h"][row]
+    d_a, d_r = v.get("d_a", v["d_z"]), v.get("d_r", v["d_z"])
+    v["d_w_ih"] += _product(real, d_a.T, v["x"].reshape(L * N, E)[place])
+    v["d_w_hh"] += _product(real, d_r.T, h)
+    if "d_b" in v:
+        v["d_b"] += v["d_z"].sum(0)
+    if "d_w_hr" in v:
+        v["d_w_hr"] += _product(real, v["d_p"].T, v["m"])
+    if "d_x" in v:
+        v["d_x"].reshape(L * N, E)[place] = _product(real, d_a, v["w_ih"])

@@ -15,10 +15,20 @@ import pytest
 import torch
 from torch import nn
 
+import carrousel.layers.compiled as compiled
 import carrousel.layers.scan as scan
 from carrousel.errors import SettingError, ShapeError
 from carrousel.layers import LSTM, LSTMState, backend, reference
-from layers.agreement import FLOAT64, arrays, assert_agrees, assert_same_bits
+from layers.agreement import (
+    BFLOAT16,
+    BFLOAT16_NORMED,
+    BFLOAT16_ORDER,
+    BFLOAT16_ORDER_NORMED,
+    FLOAT64,
+    arrays,
+    assert_agrees,
+    assert_same_bits,
+)
 from layers.conftest import emulate
 
 # float32 rounds by 6e-8; sums of some ten products in each of 6 steps, two layers on one another, and the way back. A
@@ -71,12 +81,15 @@ def values(
     return [y, *after, *torch.autograd.grad(loss, [x, *state, *layer.parameters()])]
 
 
+@pytest.mark.parametrize("half", [False, True], ids=["float32", "bfloat16"])
 @pytest.mark.parametrize("name", ["plain", "coupled", "peephole", "layer_norm", "projection", "zoneout"])
 @ragged_or_not
-def test_float32_is_as_near_to_the_reference_as_its_rounding(name: str, lengths: list[int] | None) -> None:
+def test_a_precision_is_as_near_to_the_reference_as_its_rounding(
+    name: str, lengths: list[int] | None, half: bool
+) -> None:
     layer = make(VARIANTS[name] | {"num_layers": 2}, torch.float32).eval()
     x, state = torch.randn(L, N, E), LSTMState(*(torch.randn_like(s) for s in layer.initial_state(N)))
-    with backend("native"):
+    with backend("native"), torch.autocast("cpu", torch.bfloat16, enabled=half):
         got = values(layer, x, lengths, state)
     parameters = {key: value.astype("float64") for key, value in arrays(layer).items()}
     trace = reference.lstm(
@@ -86,8 +99,9 @@ def test_float32_is_as_near_to_the_reference_as_its_rounding(name: str, lengths:
     slopes = reference.lstm_backward(parameters, trace, 2 * trace.output, np.cos(trace.h_n), 3 * trace.c_n**2)
     expected = [trace.output, trace.h_n, trace.c_n, slopes.x, slopes.h_0, slopes.c_0]
     expected += [slopes.parameters[key] for key, _ in layer.named_parameters()]
+    tolerances = (BFLOAT16, BFLOAT16_NORMED) if half else (SINGLE, SINGLE_NORMED)
     for one, other in zip(got, expected, strict=True):
-        assert_agrees(one, other, SINGLE_NORMED if name == "layer_norm" else SINGLE)
+        assert_agrees(one.float(), other, tolerances[name == "layer_norm"])
 
 
 @every_variant
@@ -105,17 +119,21 @@ def test_native_is_torch_with_the_same_masks(options: dict[str, Any], lengths: l
 @compiled_only
 @every_variant
 def test_kernels_compute_what_their_contract_says(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    single = SINGLE_NORMED if "layer_norm" in options else SINGLE
-    for dtype, tolerance in ((torch.float64, FLOAT64), (torch.float32, single)):
+    normed = "layer_norm" in options
+    for dtype, half, tolerance in (
+        (torch.float64, False, FLOAT64),
+        (torch.float32, False, SINGLE_NORMED if normed else SINGLE),
+        (torch.float32, True, BFLOAT16_ORDER_NORMED if normed else BFLOAT16_ORDER),
+    ):
         layer, x = make(options, dtype), torch.randn(L, N, E, dtype=dtype)
         for lengths in (None, LENGTHS):
-            with backend("native"):
+            with backend("native"), torch.autocast("cpu", torch.bfloat16, enabled=half):
                 got = values(layer, x, lengths)
                 with monkeypatch.context() as patch:
                     emulate(patch)
                     expected = values(layer, x, lengths)
             for one, other in zip(got, expected, strict=True):
-                assert_agrees(one, other, tolerance)
+                assert_agrees(one.double(), other.double(), tolerance)
 
 
 @every_variant
@@ -138,10 +156,12 @@ def test_gradient_is_the_slope(options: dict[str, Any], lengths: list[int] | Non
 
 
 @compiled_only
-@pytest.mark.parametrize("rows", [1, 7, 33])
+@pytest.mark.parametrize(("rows", "half"), [(1, False), (7, False), (33, False), (33, True)])
 @every_variant
 @ragged_or_not
-def test_two_threads_give_the_bits_of_one(options: dict[str, Any], rows: int, lengths: list[int] | None) -> None:
+def test_two_threads_give_the_bits_of_one(
+    options: dict[str, Any], rows: int, half: bool, lengths: list[int] | None
+) -> None:
     layer = LSTM(33, 70, **(options | ({"proj_size": 35} if "proj_size" in options else {})))
     x = torch.randn(40, rows, 33)
     steps = None if lengths is None else [(7 * k) % 41 for k in range(rows)]
@@ -150,7 +170,7 @@ def test_two_threads_give_the_bits_of_one(options: dict[str, Any], rows: int, le
     try:
         for threads in (1, 2, 2):
             torch.set_num_threads(threads)
-            with backend("native"):
+            with backend("native"), torch.autocast("cpu", torch.bfloat16, enabled=half):
                 results.append(values(layer, x, steps))
     finally:
         torch.set_num_threads(before)
@@ -300,7 +320,7 @@ def test_backend_is_refused_where_it_is_impossible(monkeypatch: pytest.MonkeyPat
         with pytest.raises(SettingError, match="CARROUSEL_ISA=numpy"):
             LSTM(E, H)(torch.zeros(L, N, E))
         monkeypatch.delenv("CARROUSEL_ISA")
-        monkeypatch.setattr(scan, "kernels", None)
+        monkeypatch.setattr(compiled, "kernels", None)
         with pytest.raises(SettingError, match="which was not built"):
             LSTM(E, H)(torch.zeros(L, N, E))
     assert LSTM(E, H, peephole=True)(torch.zeros(L, N, E))[0].shape == (L, N, H)
@@ -371,8 +391,7 @@ def test_autocast_multiplies_in_bfloat16_and_returns_it_as_torch_does(
     assert_same_bits(from_low, low[0])
     assert all(slope.dtype == torch.float32 for slope in low[3:])
     for got, expected in zip(low, full, strict=True):
-        # bfloat16 rounds by 2⁻⁹: inputs, gates, outputs, and back again, where a normalisation divides by small scales.
-        assert_agrees(got.float(), expected, 0.15 if layer.variant.layer_norm else 0.05)
+        assert_agrees(got.float(), expected, BFLOAT16_NORMED if layer.variant.layer_norm else BFLOAT16)
 
 
 @compiled_only

@@ -1,0 +1,99 @@
+"""The compiled training kernels: whether they can run something, and how they are called.
+
+Addresses reach a kernel only after every shape, dtype and device was checked.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import ShapeError
+from .call import Call
+
+
+def _find() -> Any:
+    try:
+        module = importlib.import_module("carrousel._native")
+    except ImportError:  # installed without a compiler
+        return None
+    return module if hasattr(module, "train_gradients") else None  # built from older sources
+
+
+kernels: Any = _find()
+"""The compiled module, or None."""
+
+
+def _isa() -> str:
+    return kernels.choose_isa(os.environ.get("CARROUSEL_ISA", ""))
+
+
+def unavailable() -> str:
+    """Why there are no native kernels at all; empty where there are."""
+    if os.environ.get("CARROUSEL_ISA") == "numpy":
+        return "expected the native engine, got CARROUSEL_ISA=numpy"
+    if kernels is None:
+        return "expected the native engine, which was not built; install a C++20 compiler and then the package again"
+    return ""
+
+
+def missing(x: Tensor, weight: Tensor) -> str:
+    """Why native kernels cannot run this: what was expected and what was got; empty where they can."""
+    if x.device.type != "cpu" or weight.device.type != "cpu":
+        return f"expected a layer and x on the CPU, got {weight.device} and {x.device}"
+    if weight.dtype not in (torch.float32, torch.float64):
+        return f"expected float32 or float64, got {str(weight.dtype).removeprefix('torch.')}"
+    if not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None:  # pyright: ignore
+        return "expected no function transform around it, got one of torch.func"
+    if torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") != torch.bfloat16:
+        return f"expected autocast to bfloat16, got {torch.get_autocast_dtype('cpu')}"
+    return unavailable()
+
+
+def run(name: str, call: Call, tensors: dict[str, Tensor | None]) -> None:
+    """Call the kernel ``train_{name}``, see native/train.h, with the tensors that it reads and fills."""
+    L, N, G, H, P = call.sizes
+    E, M = call.x.shape[2], call.cells
+    by_cell = {
+        "a": G * H, "z": G * H, "c": H, "r_hat": G * H, "r_scale": 1, "u_hat": H, "u_scale": 1, "m": H,
+        "d_a": G * H, "d_z": G * H, "d_r": G * H, "d_u": H, "d_p": P,
+    }  # fmt: skip
+    shapes: dict[str, tuple[int, ...]] = {name: (M, width) for name, width in by_cell.items()} | {
+        "x": (L, N, E), "w_ih": (G * H, E), "b_ih": (G * H,), "place": (M,), "cell": (L, N), "lengths": (N,),
+        "h_0": (N, P), "c_0": (N, H), "h_n": (N, P), "c_n": (N, H), "y": (L, N, P),
+        "d_h_0": (N, P), "d_c_0": (N, H), "d_h_n": (N, P), "d_c_n": (N, H), "d_y": (L, N, P), "d_x": (L, N, E),
+        "d_b": (G * H,), "d_w_ih": (G * H, E), "d_w_hh": (G * H, P), "d_w_hr": (P, H),
+        "w_hh": (G * H, P), "w_hr": (P, H), "peephole": ((G - 1) * H,), "gain_hh": (G * H,), "b_hh": (G * H,),
+        "gain_c": (H,), "bias_c": (H,), "mask_h": (N, P), "mask_g": (L, N, H), "keep_h": (L, N, P),
+        "keep_c": (L, N, H),
+    }  # fmt: skip
+    real = call.c_0.dtype
+    present = {name: tensor.contiguous() for name, tensor in tensors.items() if tensor is not None}
+    for what, tensor in present.items():
+        check(call, what, tensor, shapes[what], torch.int64 if what in ("cell", "lengths", "place") else real)
+    getattr(kernels, f"train_{name}")(
+        _isa(),
+        "bfloat16" if call.half else str(real).removeprefix("torch."),
+        (L, N, E, G, H, P, M),
+        {name: tensor.data_ptr() for name, tensor in present.items()},
+        (call.zone_h, call.zone_c),
+        call.reverse,
+        torch.get_num_threads(),
+    )
+
+
+def check(call: Call, what: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    """
+    Raises
+    ------
+    ShapeError : the tensor is not what a kernel would take it for
+    """
+    if tensor.shape != shape or tensor.dtype != dtype or tensor.device.type != "cpu":
+        raise ShapeError(
+            f"LSTM: {what}: expected {dtype} {shape}, got {tensor.dtype} {tuple(tensor.shape)} on {tensor.device}; "
+            f"x has shape {tuple(call.x.shape)} and c_0 {tuple(call.c_0.shape)}"
+        )
