@@ -28,6 +28,7 @@ from carrousel.tasks.detect import Detector
 Floats = npt.NDArray[np.float64]
 Scores = Sequence[Floats]
 
+PROMISED_ROWS = (500, 1000, 2000, 5000)
 FROZEN = range(1000, 1160)  # artificial series on which settings were chosen, and the threshold that looks at no file
 
 # Standard, low FP, low FN of the published results on these 35 files, by the official rule (the threshold that is best
@@ -52,6 +53,13 @@ def onsets(series: Sequence[LabelledSeries], *, name: str) -> list[Floats]:
     watch = Detector.online().watch(len(series))
     said = stream(watch, [(one.values, seconds_of(one.stamps)) for one in series], name=name)
     return [one.onset for one in said]
+
+
+def alarms(series: Sequence[LabelledSeries], rows: int) -> list[Floats]:
+    """1 in each row that alarms at a promise of one false alarm in so many rows, else 0."""
+    watch = Detector.online(false_alarms=f"1/{rows} rows").watch(len(series))
+    said = stream(watch, [(one.values, seconds_of(one.stamps)) for one in series], name=f"alarms, 1/{rows} rows")
+    return [one.alarm.astype(np.float64) for one in said]
 
 
 def elsewhere() -> list[tuple[float, float]]:
@@ -157,6 +165,12 @@ def main() -> None:
             *(score(files, thresholds[profile], profile).score for profile in PROFILES),
         ],
     ]
+    as_told: list[list[object]] = []
+    for promised in PROMISED_ROWS:
+        told = [(s, one.windows) for s, one in zip(alarms(series, promised), series, strict=True)]
+        each = [score(told, 1.0, profile) for profile in PROFILES]
+        found = f"{each[0].detected} of {each[0].windows}"
+        as_told.append([f"1/{promised:,} rows", *(f"{one.score:.1f}" for one in each), found, each[0].false_alarms])
     own = best_of(series, ours)
     text = (
         "35 of the benchmark's 58 series, streamed row by row from a cold start; nothing is trained on them and "
@@ -178,6 +192,10 @@ def main() -> None:
             ["threshold of Carrousel", *profiles],
             [[name, *(f"{value:.1f}" for value in values)] for name, *values in rules],
         ),
+        "## The alarms as they are",
+        "Nobody can choose a threshold by labels that are still to come. These are the scores of the detector's own "
+        "alarms, once an incident, at the false alarms that it was told to keep to; no threshold was chosen anywhere.",
+        page.table(["promised", *profiles, "windows detected", "false alarms"], as_told),
         "## By category",
         page.table(
             ["", "files", "windows detected", "false alarms", "standard", "raw"],
