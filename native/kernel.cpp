@@ -6,7 +6,6 @@
 #include "kernel.h"
 
 #include "simd.h"
-#include "train_kernel.h"
 
 namespace carrousel {
 namespace {
@@ -569,8 +568,5 @@ extern const Kernels NAMED(kernels_, CARROUSEL_ISA);
 const Kernels NAMED(kernels_, CARROUSEL_ISA) = {V,           ROWS,          dense,    dense_scratch,     drive,
                                                 drive_size,  drive_scratch, step,     step_scratch,      scale,
                                                 activations, read,          multiply, CHAINS * 8 * V * 2};
-// A table of its own: a program that only infers refers to nothing of it, and the linker leaves training out.
-extern const Trainers NAMED(trainers_, CARROUSEL_ISA);
-const Trainers NAMED(trainers_, CARROUSEL_ISA) = {TRAINER<Exact<float>>, TRAINER<Exact<double>>, TRAINER<Half>};
 
 }  // namespace carrousel

@@ -9,7 +9,7 @@
 namespace carrousel {
 
 #if defined(__x86_64__)
-extern const WatchKernel watch_avx2, watch_avx512, watch_avx512vnni, watch_avx512bf16;
+extern const WatchKernel watch_avx2, watch_avx512, watch_avx512vnni;
 #elif defined(__aarch64__)
 extern const WatchKernel watch_neon;
 #endif
@@ -20,8 +20,7 @@ const WatchKernel& watch_kernel(const Isa& isa) {
 #if defined(__x86_64__)
     if (name == "avx2") return watch_avx2;
     if (name == "avx512") return watch_avx512;
-    if (name == "avx512vnni") return watch_avx512vnni;
-    if (name == "avx512bf16") return watch_avx512bf16;
+    if (name == "avx512vnni" || name == "avx512bf16") return watch_avx512vnni;
 #elif defined(__aarch64__)
     if (name == "neon") return watch_neon;
 #endif
