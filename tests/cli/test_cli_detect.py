@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from carrousel.cli._ending import Ending
 from cli.program import ENVIRONMENT, PROGRAM, as_csv, here, hours, read, refusal, succeed, write
 
 ROWS, MORE = 700, 80
@@ -108,6 +109,44 @@ def test_a_stream_that_was_killed_goes_on_with_the_same_events(plant: Path) -> N
     assert rest[30:] == whole[30:]
     again = succeed("stream", "runs/pump", "--state", "killed.state", cwd=plant, text=as_csv(rows[-1:]))
     assert json.loads(again)["kind"] == "duplicate"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_stream_that_is_asked_to_end_keeps_its_state(plant: Path, number: signal.Signals, code: int) -> None:
+    rows = pump(ROWS, ROWS + MORE)
+    whole = succeed("stream", "runs/pump", cwd=plant, text=as_csv(rows)).splitlines()
+    state = f"ended.{number}.state"
+    command = [PROGRAM, "stream", "runs/pump", "--state", state]
+    with subprocess.Popen(
+        command, cwd=plant, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(as_csv(rows[:35]))
+        process.stdin.flush()
+        first = [process.stdout.readline().rstrip("\n") for _ in range(35)]
+        process.send_signal(number)
+        assert process.wait(timeout=60) == code
+    assert first == whole[:35]
+    rest = succeed("stream", "runs/pump", "--state", state, cwd=plant, text=as_csv(rows[35:])).splitlines()
+    assert rest == whole[35:]
+
+
+def test_a_signal_waits_until_the_row_at_hand_is_done() -> None:
+    done = []
+
+    def row(ending: Ending) -> None:
+        with ending.whole():
+            signal.raise_signal(signal.SIGTERM)
+            done.append("the row")
+
+    with Ending() as ending:
+        with pytest.raises(SystemExit) as ended:
+            row(ending)
+        assert ended.value.code == 143
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert done == ["the row"]
 
 
 def test_a_state_that_is_none_is_refused(plant: Path) -> None:

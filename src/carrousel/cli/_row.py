@@ -6,6 +6,7 @@ import csv
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Any
 
 import typer
@@ -17,28 +18,33 @@ SkipBad = Annotated[
 ]
 
 
-def answer_lines(answer: Callable[[dict[str, Any]], Iterable[str]], *, skip_bad: bool) -> None:
+def answer_lines(
+    answer: Callable[[dict[str, Any]], Iterable[str]],
+    *,
+    skip_bad: bool,
+    whole: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> None:
     """Answer every row of stdin before the next one is read; a row that cannot be used is named on stderr.
 
     Parameters
     ----------
     answer : from a row to the lines to print
     skip_bad : go on after a row that cannot be used, instead of ending with exit code 2
+    whole : within it a row is judged and its answer printed
     """
     reader = Reader()
     for number, line in enumerate(sys.stdin.buffer, start=1):
-        try:
-            row = reader.read(line)
-            if row is None:
+        with whole():
+            try:
+                row = reader.read(line)
+                answers = [] if row is None else list(answer(row))
+            except CarrouselError as error:
+                print(f"error: line {number}: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+                if not skip_bad:
+                    raise typer.Exit(2) from None
                 continue
-            answers = list(answer(row))
-        except CarrouselError as error:
-            print(f"error: line {number}: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
-            if not skip_bad:
-                raise typer.Exit(2) from None
-            continue
-        if answers:
-            print(*answers, sep="\n", flush=True)
+            if answers:
+                print(*answers, sep="\n", flush=True)
 
 
 class Reader:

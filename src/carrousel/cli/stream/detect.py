@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from carrousel.cli._ending import Ending
 from carrousel.cli._option import Run, model
 from carrousel.cli._row import SkipBad, answer_lines
 
@@ -51,7 +52,8 @@ def command(
 
     Rows are JSON objects, one a line, or CSV below a header; several series may be mixed. Gaps, late and repeated rows
     are normal input and said in "notes"; a row that cannot be used is named on stderr with its line number. With
-    --state an interrupted run goes on where it stood: rows that are sent again are known and count for nothing.
+    --state a run that was interrupted, or asked to end by SIGTERM, goes on where it stood: rows that are sent again are
+    known and count for nothing.
     """
     from carrousel.stream import Rules, Streams
     from carrousel.stream.store import load_streams, save_streams
@@ -68,6 +70,8 @@ def command(
         if state is not None and book.streams:
             save_streams(state, [stream.streams for stream in book.streams.values()])
 
+    ending = Ending()
+
     def answer(row: dict[str, Any]) -> list[str]:
         nonlocal taken
         events = [book.of(name).update(row) for name in ((id,) if id is not None else book.names(row))]
@@ -78,10 +82,12 @@ def command(
             save()
         return [json.dumps(event.to_dict(), allow_nan=False) for event in events if event.turn or not alarms]
 
-    try:
-        answer_lines(answer, skip_bad=skip_bad)
-    finally:
-        save()
+    with ending:
+        try:
+            answer_lines(answer, skip_bad=skip_bad, whole=ending.whole)
+        finally:
+            with ending.whole():
+                save()
 
 
 class _Book:
