@@ -23,7 +23,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from carrousel.online.baseline import Baseline
+from carrousel.online.baseline import SETTLED, Baseline
 from carrousel.online.state import Field, Online
 
 Floats = npt.NDArray[np.float64]
@@ -35,7 +35,6 @@ TOPS = (5.0, 5.0, 3.0, 4.0, 4.0, 3.0)
 LEVEL_ROWS, VARIANCE_ROWS = 8, 8
 SPAN, KEPT, EVERY = 24, 64, 8  # rows of a stretch, stretches kept, rows between two of them
 SEASONED = 300  # rows before the habits of day and week are believed
-"""Rows"""
 
 
 class Members(Online):
@@ -110,9 +109,6 @@ class Members(Online):
             self.kept[rows, _slot(baseline.each(self.rows)[rows] // EVERY - 1)] = stretch[rows]
 
 
-SETTLED = 50
-
-
 def _slot(number: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Where the stretch of a number is kept: the first ones in order, then at random, the same for the same number."""
     mixed = (number.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(40)
@@ -120,7 +116,7 @@ def _slot(number: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 
 def nearest(kept: npt.NDArray[np.float32], stretch: npt.NDArray[np.float32], filled: npt.NDArray[np.int64]) -> Floats:
-    """Mean of the root mean square distances... of the two nearest kept stretches.
+    """The root of the mean squared distance from the two nearest kept stretches, a value.
 
     Parameters
     ----------
