@@ -3,7 +3,7 @@
 from carrousel.training.batch import Batches, OrderedBatches, seeded
 from carrousel.training.history import History, Row
 from carrousel.training.loop import device, train
-from carrousel.training.optimizer import parameter_groups
+from carrousel.training.optimizer import layer_groups, parameter_groups
 from carrousel.training.progress import Bar, Progress, Report, lines, silent
 from carrousel.training.schedule import learning_rate_factor
 from carrousel.training.settings import TrainingSettings
@@ -18,6 +18,7 @@ __all__ = [
     "Row",
     "TrainingSettings",
     "device",
+    "layer_groups",
     "learning_rate_factor",
     "lines",
     "parameter_groups",

@@ -76,7 +76,8 @@ def train(
     resume : go on from the checkpoint in ``run_dir``
     log_dir : folder for a TensorBoard log. None: no log
     progress : called about four times a second and after each validation. None: a bar where stderr is a terminal
-    groups : model -> parameter groups of AdamW, each may carry ``lr_scale``. None: ``parameter_groups``
+    groups : model -> parameter groups of the optimiser, each may carry ``lr_scale`` and ``begin``. None:
+        ``parameter_groups``, which says what these are
 
     Returns
     -------
@@ -157,7 +158,7 @@ class _Run:
         self.total_steps = min((limit for limit in limits if limit is not None), default=None)
         self.validate_every = settings.validate_every or epoch_steps
         chosen = groups(model) if groups else parameter_groups(model, settings.weight_decay)
-        self.optimizer = make_optimizer(chosen, settings.learning_rate)
+        self.optimizer = make_optimizer(chosen, settings.learning_rate, settings.optimizer)
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.network: nn.Module = model
         if not self.alone:
@@ -210,11 +211,13 @@ class _Run:
 
     def advance(self) -> None:
         """One optimiser step."""
-        settings = self.settings
-        factor = learning_rate_factor(settings.schedule, self.fraction(), settings.warmup)
-        self.learning_rate = settings.learning_rate * factor
+        settings, fraction = self.settings, self.fraction()
+        self.learning_rate = settings.learning_rate * learning_rate_factor(settings.schedule, fraction, settings.warmup)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate * group["lr_scale"]
+            begin = group["begin"]
+            own = (fraction - begin) / (1 - begin) if begin else fraction
+            factor = learning_rate_factor(settings.schedule, max(0.0, own), settings.warmup)
+            group["lr"] = settings.learning_rate * factor * group["lr_scale"]
         index, weight, seed = self.plan[self.state.step]
         seed_step(seed, self.device)
         batch = self.batches(index)
@@ -223,6 +226,10 @@ class _Run:
         if weight != 1:
             value = value * weight
         value.backward()
+        for group in self.optimizer.param_groups:
+            if fraction < group["begin"]:  # without a gradient the optimiser leaves weights and their moments alone
+                for parameter in group["params"]:
+                    parameter.grad = None
         norm = clip_gradients(self.parameters, settings.clip_norm)
         self.optimizer.step()
         # What optimizer.zero_grad() does, without its bookkeeping.
@@ -294,6 +301,7 @@ class _Run:
         if history.best_validation is None or value < history.best_validation:
             history.best_step, history.best_validation, state.stale_validations = state.step, value, 0
             state.keep_best()
+        state.average_if_stalled()
         if self.log is not None:
             self.log.add_validation(state.step, value)
 

@@ -1,13 +1,15 @@
-"""AdamW on parameter groups, and its state under parameter names, as a checkpoint holds it."""
+"""The optimisers on parameter groups, and their state under parameter names, as a checkpoint holds it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from carrousel.training.settings import Kind
 
 Groups = Callable[[nn.Module], list[dict[str, Any]]]
 
@@ -18,9 +20,36 @@ FUSED = ("cpu", "cuda", "mps", "xpu")
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Matrices decay; biases, normalisations and other vectors do not.
 
-    A group may also carry ``lr_scale``, a factor on the learning rate of the schedule.
+    A group may also carry ``lr_scale``, a factor on the learning rate of the schedule, and ``begin``, the share of the
+    run before which its parameters stay as they are; its schedule then fills the rest of the run.
     """
-    trained = [p for p in model.parameters() if p.requires_grad]
+    return _decayed(model.parameters(), weight_decay)
+
+
+def layer_groups(
+    layers: Sequence[Iterable[nn.Parameter]], weight_decay: float, *, factor: float = 1.0, stage: float = 0.0
+) -> list[dict[str, Any]]:
+    """Groups for the fine-tuning of a network that was trained before, from its top layer down.
+
+    Parameters
+    ----------
+    layers : parameters of each layer, the one that is nearest to the output first
+    factor : by which each layer's learning rate is below that of the layer above
+    stage : share of the run after which the next layer joins; 0: all train from the beginning
+
+    References
+    ----------
+    Howard & Ruder 2018 (§3.2: discriminative learning rates, §3.3: gradual unfreezing).
+    """
+    return [
+        {**group, "lr_scale": factor**-depth, "begin": stage * depth}
+        for depth, layer in enumerate(layers)
+        for group in _decayed(layer, weight_decay)
+    ]
+
+
+def _decayed(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+    trained = [p for p in parameters if p.requires_grad]
     groups = [
         {"params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay},
         {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
@@ -28,10 +57,14 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
     return [group for group in groups if group["params"]]
 
 
-def make_optimizer(groups: list[dict[str, Any]], learning_rate: float) -> torch.optim.AdamW:
-    """AdamW with torch's fused kernel where there is one."""
+def make_optimizer(
+    groups: list[dict[str, Any]], learning_rate: float, kind: Kind = "adamw"
+) -> torch.optim.AdamW | torch.optim.SGD:
+    """The optimiser, with torch's fused kernel where there is one."""
     fused = all(p.device.type in FUSED and p.is_floating_point() for group in groups for p in group["params"])
-    return torch.optim.AdamW([{"lr_scale": 1.0, **group} for group in groups], lr=learning_rate, fused=fused)
+    whole = [{"lr_scale": 1.0, "begin": 0.0, **group} for group in groups]
+    # Their averaging is ``Average``; torch.optim.ASGD knows no trigger and keeps its average from the loop.
+    return (torch.optim.AdamW if kind == "adamw" else torch.optim.SGD)(whole, lr=learning_rate, fused=fused)
 
 
 def clip_gradients(parameters: list[nn.Parameter], largest: float | None) -> Tensor:
@@ -75,14 +108,20 @@ def load_optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module, t
 
 
 class Average:
-    """Exponential moving average of a model's weights: ā ← d ā + (1 - d) θ, d = min(decay, (1 + t) / (10 + t)).
+    """An average of a model's weights; buffers are copied. ``model`` is a copy that holds it.
 
-    The smaller decay of the first steps t lets the average leave the random initial weights behind; buffers are
-    copied. ``model`` is a copy that holds the average.
+    With a decay, an exponential moving one: ā ← d ā + (1 - d) θ, d = min(decay, (1 + t) / (10 + t)); the smaller decay
+    of the first steps t lets it leave the random initial weights behind. Without, the mean of all weights since
+    ``begin``.
+
+    References
+    ----------
+    The mean: Polyak & Juditsky 1992.
     """
 
-    def __init__(self, source: nn.Module, copy: nn.Module, decay: float) -> None:
+    def __init__(self, source: nn.Module, copy: nn.Module, decay: float | None) -> None:
         self.model = copy.requires_grad_(False)
+        self.since: int | None = None if decay is None else 0  # the step that it begins with
         self._decay = decay
         self._averaged: list[Tensor] = list(copy.parameters())
         self._current: list[Tensor] = list(source.parameters())
@@ -91,7 +130,10 @@ class Average:
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Take in the weights after optimiser step ``step`` (the first is 0)."""
-        average = get_ema_multi_avg_fn(min(self._decay, (1 + step) / (10 + step)))
-        average(self._averaged, self._current, None)
+        if self.since is None:
+            return
+        count = step - self.since
+        share = count / (count + 1) if self._decay is None else min(self._decay, (1 + step) / (10 + step))
+        get_ema_multi_avg_fn(share)(self._averaged, self._current, None)
         for mine, theirs in self._buffers:
             mine.copy_(theirs)

@@ -10,6 +10,7 @@ from carrousel.errors import SettingError
 
 Schedule = Literal["constant", "linear", "cosine", "one_cycle"]
 Precision = Literal["float32", "bf16"]
+Kind = Literal["adamw", "asgd"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +26,12 @@ class TrainingSettings:
         so that two runs are no longer equal bit for bit
     batch_size : examples a step, all processes together. An epoch is cut into ceil(n / batch_size) batches whose sizes
         differ by at most one: nothing is dropped and no small batch remains at the end
+    optimizer : "adamw"; or "asgd", gradient descent without momentum whose weights are averaged from the first
+        validation on that is worse than the best of those before the last ``NONMONOTONE`` ones; the mean is then what
+        is validated, kept and returned. Its learning rates are a thousand times those of "adamw"
     learning_rate : peak of the schedule
-    weight_decay : of AdamW (decoupled), on matrices only, not on biases and normalisations
+    weight_decay : of AdamW (decoupled; of "asgd" a part of the gradient), on matrices only, not on biases and
+        normalisations
     schedule : "constant", "linear", "cosine", or "one_cycle" (a cosine up, a cosine down)
     warmup : share of the run during which the rate rises. None: 0.3 for "one_cycle", 0 for the others
     clip_norm : largest global gradient norm. None: no clipping
@@ -34,19 +39,24 @@ class TrainingSettings:
     validate_every : steps between validations. None: at the end of every epoch. The end of the run is always validated
     precision : "float32", or "bf16" for automatic mixed precision with float32 weights
     average : decay per step of an exponential moving average of the weights, which is then what is validated, kept and
-        returned. None: no average
+        returned. None: no average, or that of "asgd"
     seed : of the order of the examples and of everything random inside a step
     num_threads : torch threads while training. None: as they are
 
     Raises
     ------
-    SettingError : a value outside its range, or no limit that ends the run
+    SettingError : a value outside its range, no limit that ends the run, or two averages
+
+    References
+    ----------
+    AdamW: Loshchilov & Hutter 2019; "asgd", triggered by the validation: Merity, Keskar & Socher 2018 (§5).
     """
 
     max_epochs: int | None = 100
     max_steps: int | None = None
     minutes: float | None = None
     batch_size: int = 128
+    optimizer: Kind = "adamw"
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
     schedule: Schedule = "cosine"
@@ -69,12 +79,18 @@ class TrainingSettings:
         self._check_number("weight_decay", least=0)
         self._check_number("warmup", least=0, below=1)
         self._check_number("average", above=0, below=1)
-        for name, choices in (("schedule", get_args(Schedule)), ("precision", get_args(Precision))):
+        named = (("schedule", Schedule), ("precision", Precision), ("optimizer", Kind))
+        for name, choices in ((name, get_args(kind)) for name, kind in named):
             if getattr(self, name) not in choices:
                 raise SettingError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
         if self.max_epochs is None and self.max_steps is None and self.minutes is None:
             raise SettingError(
                 "max_epochs, max_steps, minutes: expected at least one limit, got None for all; set one of them"
+            )
+
+        if self.optimizer == "asgd" and self.average is not None:
+            raise SettingError(
+                f"average: expected None with the optimizer 'asgd', which has its own, got {self.average}"
             )
 
     def _check_number(

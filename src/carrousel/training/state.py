@@ -15,6 +15,8 @@ from carrousel.training.history import History
 from carrousel.training.optimizer import Average, load_optimizer_tensors, optimizer_tensors
 from carrousel.training.settings import TrainingSettings
 
+NONMONOTONE = 5  # validations: n of Merity, Keskar & Socher 2018 (§5)
+
 
 class TrainingState:
     """Weights, optimiser, average, best weights, history and counters.
@@ -39,7 +41,7 @@ class TrainingState:
         self.model, self.optimizer = model, optimizer
         self._terms = {**asdict(settings), "examples": examples, "processes": processes}
         self.average: Average | None = None
-        if settings.average is not None:
+        if settings.average is not None or settings.optimizer == "asgd":
             self.average = Average(model, copy.deepcopy(model), settings.average)
         self.best: dict[str, Tensor] = {}
         self.history = History()
@@ -51,8 +53,15 @@ class TrainingState:
 
     @property
     def candidate(self) -> nn.Module:
-        """What is validated and kept: the average where there is one, else the model."""
-        return self.model if self.average is None else self.average.model
+        """What is validated and kept: the average where there is one by now, else the model."""
+        return self.model if self.average is None or self.average.since is None else self.average.model
+
+    def average_if_stalled(self) -> None:
+        """Begin the mean of "asgd" where the last validation is worse than the best of those long before it."""
+        losses = [row.validation_loss for row in self.history.rows]
+        before = losses[: -1 - NONMONOTONE]
+        if self.average is not None and self.average.since is None and before and losses[-1] > min(before):
+            self.average.since, self.stale_validations = self.step, 0
 
     def keep_best(self) -> None:
         """Remember the candidate's weights."""
@@ -83,6 +92,7 @@ class TrainingState:
             "loss_sum": self.loss_sum,
             "loss_count": self.loss_count,
             "stale_validations": self.stale_validations,
+            "average_since": None if self.average is None else self.average.since,
             "history": self.history.to_json(),
         }
 
@@ -110,6 +120,7 @@ class TrainingState:
         load_optimizer_tensors(self.optimizer, self.model, parts["optimizer"])
         if self.average is not None:
             self.average.model.load_state_dict(parts["average"])
+            self.average.since = record["average_since"]
         place = next(self.model.parameters()).device
         self.best = {name: tensor.to(place) for name, tensor in parts["best"].items()}
         self.step, self.seconds = record["step"], record["seconds"]
