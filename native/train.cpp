@@ -2,15 +2,12 @@
 #include "train.h"
 
 #include <algorithm>
-#include <memory>
-#include <mutex>
 #include <numeric>
 #include <string>
 #include <vector>
 
-#include "crew.h"
-#include "denormal.h"
 #include "isa.h"
+#include "team.h"
 #include "workspace.h"
 
 namespace carrousel {
@@ -40,10 +37,6 @@ namespace {
 // Multiplications of one step from which on a second thread is worth its waking.
 constexpr double WORTHWHILE = 20000;
 
-// One crew for the process, made when first needed: training calls come one after the other.
-std::mutex crew_lock;
-std::unique_ptr<Crew> crew;
-
 template <class Real>
 Workspace<Real> packed(const Trainer<Real>& trainer, const Real* w, std::size_t outputs, std::size_t k,
                        bool transposed) {
@@ -51,21 +44,6 @@ Workspace<Real> packed(const Trainer<Real>& trainer, const Real* w, std::size_t 
     Workspace<Real> space(trainer.packed_size(outputs, k));
     trainer.pack(w, outputs, k, transposed, space.data());
     return space;
-}
-
-// Let a function work on shares 0 ... shares - 1, each in a thread of its own.
-template <class Work>
-void share_out(std::size_t shares, const Work& work) {
-    if (shares == 1) {
-        const FlushDenormals flush;
-        return work(0);
-    }
-    const std::lock_guard<std::mutex> alone(crew_lock);
-    if (crew == nullptr || crew->size() + 1 < shares) crew = std::make_unique<Crew>(shares - 1);
-    crew->run([&](std::size_t share) {
-        const FlushDenormals flush;
-        if (share < shares) work(share);
-    });
 }
 
 template <class Real, class Run>

@@ -456,6 +456,15 @@ def test_two_processes_get_the_gradient_of_the_whole_batch(tmp_path: Path) -> No
         assert_agrees(got, expected, 1e-6)  # sums in another order
 
 
+@compiled_only
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts the threads in /proc")
+def test_it_works_with_the_threads_of_torch_and_alone_in_a_forked_process() -> None:
+    script = Path(__file__).with_name("crowd.py")
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["0", "1", "0"]  # threads more than before, those of Python, the child's status
+
+
 def test_every_option_has_a_variant_here() -> None:
     from layers.test_lstm_conformance import EQUATIONS, STOCHASTIC
 
