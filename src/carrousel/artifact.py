@@ -66,8 +66,8 @@ class Artifact:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Config:
-    """The keys of config.json."""
+class Config:
+    """The keys of config.json; ``model_type`` and ``architectures`` are what Hugging Face looks for."""
 
     format_version: Annotated[int, Range(1, FORMAT_VERSION)]
     carrousel_version: str
@@ -100,6 +100,24 @@ def save(path: str | os.PathLike[str], artifact: Artifact, *, overwrite: bool = 
     ArtifactError : the folder holds something, or could not be written; what stood there before still does
     """
     folder = Path(path)
+    files = contents(artifact)
+    _check_target(folder, overwrite)
+    try:
+        write_folder(folder, files)
+    except OSError as error:
+        raise ArtifactError(
+            f"{folder}: could not be written ({error.strerror}); what stood there before is unchanged"
+        ) from error
+    return folder
+
+
+def contents(artifact: Artifact) -> dict[str, bytes]:
+    """The files of a model by name, config.json behind those whose checksums it holds.
+
+    Raises
+    ------
+    WeightsError, ConfigError, ArtifactError : as ``save``
+    """
     check_weights(artifact.architecture, artifact.weights)
     files = {WEIGHTS: _tensor_bytes(artifact.weights)}
     if artifact.context is not None:
@@ -110,14 +128,7 @@ def save(path: str | os.PathLike[str], artifact: Artifact, *, overwrite: bool = 
         files[name] = text.encode()
     files[CONFIG] = _config_bytes(artifact, {name: sha256(data) for name, data in files.items()})
     files[CARD] = artifact.card.encode()
-    _check_target(folder, overwrite)
-    try:
-        write_folder(folder, files)
-    except OSError as error:
-        raise ArtifactError(
-            f"{folder}: could not be written ({error.strerror}); what stood there before is unchanged"
-        ) from error
-    return folder
+    return files
 
 
 def read(path: str | os.PathLike[str]) -> Artifact:
@@ -222,20 +233,30 @@ def _read_card(folder: Path) -> str:
         raise ArtifactError(f"{folder / CARD}: expected UTF-8 text, got other bytes; {AGAIN}") from error
 
 
-def _read_config(file: Path) -> _Config:
+def _read_config(file: Path) -> Config:
     size = file.stat().st_size
     if size > CONFIG_LIMIT:
         raise ConfigError(f"{file}: expected at most {CONFIG_LIMIT} bytes, got {size}; {AGAIN}")
-    data = parse_json(file.read_bytes(), where=str(file))
+    return read_config(parse_json(file.read_bytes(), where=str(file)), where=str(file))
+
+
+def read_config(data: Any, *, where: str) -> Config:
+    """What config.json says, from its JSON data.
+
+    Raises
+    ------
+    ConfigError : missing, unknown or invalid keys, or others than were saved
+    VersionError : written by a newer version
+    """
     version = data.get("format_version") if isinstance(data, dict) else None
     if isinstance(version, int) and version > FORMAT_VERSION:
         raise VersionError(
-            f"{file}: expected format_version {FORMAT_VERSION}, got {version} "
+            f"{where}: expected format_version {FORMAT_VERSION}, got {version} "
             f"(written by carrousel {data.get('carrousel_version')}); pip install --upgrade carrousel"
         )
-    config = from_dict(_Config, data, where=str(file))
+    config = from_dict(Config, data, where=where)
     if config.checksums.get(CONFIG) != _config_checksum(config):
-        raise ConfigError(f"{file}: expected the contents that were saved, got others (checksum differs); {AGAIN}")
+        raise ConfigError(f"{where}: expected the contents that were saved, got others (checksum differs); {AGAIN}")
     return config
 
 
@@ -272,7 +293,7 @@ def parse_json(data: bytes, *, where: str) -> Any:
 def _config_bytes(artifact: Artifact, checksums: dict[str, str]) -> bytes:
     from importlib.metadata import version  # slow to import, and only saving needs it
 
-    config = _Config(
+    config = Config(
         format_version=FORMAT_VERSION,
         carrousel_version=version("carrousel"),
         model_type="carrousel",
@@ -292,7 +313,7 @@ def _config_bytes(artifact: Artifact, checksums: dict[str, str]) -> bytes:
         ) from error
 
 
-def _config_checksum(config: _Config) -> str:
+def _config_checksum(config: Config) -> str:
     """SHA-256 of what config.json says, without this checksum itself; its white space does not count."""
     data = to_dict(config)
     data["checksums"] = {name: value for name, value in config.checksums.items() if name != CONFIG}
