@@ -9,15 +9,26 @@ from carrousel.errors import ArtifactError, CarrouselError
 
 if TYPE_CHECKING:
     from carrousel.engine import Engine, Session
+    from carrousel.tasks.classify import Classifier
     from carrousel.tasks.detect import Detector
     from carrousel.tasks.forecast import Forecaster
     from carrousel.tasks.language import LanguageModel
 
 __version__ = "0.1.0"
-__all__ = ["CarrouselError", "Detector", "Engine", "Forecaster", "LanguageModel", "Session", "__version__", "load"]
+__all__ = [
+    "CarrouselError",
+    "Classifier",
+    "Detector",
+    "Engine",
+    "Forecaster",
+    "LanguageModel",
+    "Session",
+    "__version__",
+    "load",
+]
 
 # The class of each task, in ``tasks/<task>.py``; the name of a task is what an artifact says of itself.
-_TASKS = {"forecast": "Forecaster", "detect": "Detector", "language": "LanguageModel"}
+_TASKS = {"forecast": "Forecaster", "detect": "Detector", "language": "LanguageModel", "classify": "Classifier"}
 
 # Imported when first asked for: `import carrousel` stays light.
 _HOMES = {
