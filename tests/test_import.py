@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "carrousel"
-HEAVY = ["torch", "keras", "onnx", "pandas", "polars", "pyarrow", "typer", "rich", "accelerate", "statsforecast"]
+HEAVY = [
+    "torch", "transformers", "keras", "onnx", "pandas", "polars", "pyarrow", "typer", "rich", "accelerate",
+    "statsforecast",
+]  # fmt: skip
 
 # From the top of the flow of data to its bottom; files on one line form one room.
 ROOMS = [
