@@ -175,20 +175,20 @@ void pack(const Real* w, std::size_t outputs, std::size_t k, bool transposed, Re
     }
 }
 
-// One block of outputs, from `first` on, of R rows; word j of row r is x[r][j · STRIDE]. ADD: to y when all is summed,
-// else the sum begins with init.
-template <class F, int R, std::size_t STRIDE, bool ADD>
+// C vectors of a block of outputs, from `first` on, of R rows; word j of row r is x[r][j · STRIDE]. ADD: to y when all is
+// summed, else the sum begins with init.
+template <class F, int R, std::size_t C, std::size_t STRIDE, bool ADD>
 __attribute__((noinline)) void product_tile(const typename F::Word* w, std::size_t first, std::size_t outputs,
                                             std::size_t words, const typename F::Word* const* x,
                                             const typename F::Real* const* init, typename F::Real* const* y) {
     using Real = typename F::Real;
     constexpr std::size_t lanes = WIDE<F>;
-    Vector<F> acc[R][COLUMNS];
-    const bool whole = outputs - first >= BLOCK<F>;
+    Vector<F> acc[R][C];
+    const bool whole = outputs - first >= C * lanes;
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
-        for (std::size_t c = 0; c < COLUMNS; ++c) {
+        for (std::size_t c = 0; c < C; ++c) {
             const std::size_t at = first + c * lanes;
             if (ADD || init == nullptr || at >= outputs)
                 acc[r][c] = Vector<F>{};
@@ -203,7 +203,7 @@ __attribute__((noinline)) void product_tile(const typename F::Word* w, std::size
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r) own[r] = F::splat(in[r][j * STRIDE]);
 #pragma GCC unroll 4
-        for (std::size_t c = 0; c < COLUMNS; ++c) {
+        for (std::size_t c = 0; c < C; ++c) {
             const Vector<F> weight = get(reinterpret_cast<const Real*>(w + c * lanes));
 #pragma GCC unroll 8
             for (int r = 0; r < R; ++r) acc[r][c] = F::add(acc[r][c], weight, own[r]);
@@ -212,7 +212,7 @@ __attribute__((noinline)) void product_tile(const typename F::Word* w, std::size
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
-        for (std::size_t c = 0; c < COLUMNS; ++c) {
+        for (std::size_t c = 0; c < C; ++c) {
             const std::size_t at = first + c * lanes;
             if (at >= outputs) continue;
             const std::size_t left = outputs - at;
@@ -228,20 +228,28 @@ template <class F>
 using ProductTile = void (*)(const typename F::Word*, std::size_t, std::size_t, std::size_t,
                              const typename F::Word* const*, const typename F::Real* const*, typename F::Real* const*);
 
-template <class F, std::size_t STRIDE, bool ADD>
-ProductTile<F> product_tile_of(std::size_t rows) {
+template <class F, std::size_t C, std::size_t STRIDE, bool ADD>
+ProductTile<F> product_tile_across(std::size_t rows) {
     switch (rows) {
-        case 1: return &product_tile<F, 1, STRIDE, ADD>;
-        case 2: return &product_tile<F, 2, STRIDE, ADD>;
+        case 1: return &product_tile<F, 1, C, STRIDE, ADD>;
+        case 2: return &product_tile<F, 2, C, STRIDE, ADD>;
 #if !defined(CARROUSEL_PLAIN) && (defined(__AVX512F__) || defined(__ARM_NEON))
-        case 3: return &product_tile<F, 3, STRIDE, ADD>;
-        case 4: return &product_tile<F, 4, STRIDE, ADD>;
-        case 5: return &product_tile<F, 5, STRIDE, ADD>;
-        default: return &product_tile<F, 6, STRIDE, ADD>;
+        case 3: return &product_tile<F, 3, C, STRIDE, ADD>;
+        case 4: return &product_tile<F, 4, C, STRIDE, ADD>;
+        case 5: return &product_tile<F, 5, C, STRIDE, ADD>;
+        default: return &product_tile<F, 6, C, STRIDE, ADD>;
 #else
-        default: return &product_tile<F, 3, STRIDE, ADD>;
+        default: return &product_tile<F, 3, C, STRIDE, ADD>;
 #endif
     }
+}
+
+// Of so many rows and outputs, of which a block may hold fewer than there is room for.
+template <class F, std::size_t STRIDE, bool ADD>
+ProductTile<F> product_tile_of(std::size_t rows, std::size_t outputs) {
+    if (outputs <= WIDE<F>) return product_tile_across<F, 1, STRIDE, ADD>(rows);
+    if (outputs <= 2 * WIDE<F>) return product_tile_across<F, 2, STRIDE, ADD>(rows);
+    return product_tile_across<F, COLUMNS, STRIDE, ADD>(rows);
 }
 
 template <class Real>
@@ -291,7 +299,7 @@ void products(const typename F::Real* w, std::size_t outputs, std::size_t k, std
     for (std::size_t first = 0; first < outputs; first += BLOCK<F>, weights += BLOCK<F> * words)
         for (std::size_t part = 0, row = 0; part < parts; ++part) {
             const std::size_t r = rows / parts + (part < rows % parts);
-            product_tile_of<F, 1, false>(r)(weights, first, outputs, words, in + row,
+            product_tile_of<F, 1, false>(r, outputs - first)(weights, first, outputs, words, in + row,
                                             init == nullptr ? nullptr : init + row, y + row);
             row += r;
         }
@@ -386,8 +394,8 @@ void outer(const Outer<Real>& task, Real* scratch) {
                             x[k] = reinterpret_cast<const Word*>(scratch + r / ROWS * PANEL<F>) + k;
                             y[k] = term.c + (row + r + k) * term.columns;
                         }
-                        product_tile_of<F, ROWS, true>(some)(reinterpret_cast<const Word*>(w), first, term.columns,
-                                                             words, x, nullptr, y);
+                        product_tile_of<F, ROWS, true>(some, term.columns - first)(
+                            reinterpret_cast<const Word*>(w), first, term.columns, words, x, nullptr, y);
                     }
             }
         }

@@ -184,13 +184,17 @@ def _not_twice(*_: object) -> None:
 
 
 class _Scan(torch.autograd.Function):
-    """The operator and its derivative as ``register_autograd`` has them, without what that does at every call."""
+    """The operator and its derivative as ``register_autograd`` has them, without what that does at every call.
+
+    Nor has it a ``setup_context``, which transforms of functions need: torch then looks its signature up every time.
+    """
 
     @staticmethod
-    def forward(*arguments: Any) -> Any:
-        return _forward(*arguments)
+    def forward(ctx: Any, *arguments: Any) -> Any:
+        output = _forward(*arguments)
+        _keep(ctx, arguments, output)
+        return output
 
-    setup_context = staticmethod(_keep)
     backward = staticmethod(_differentiate)
 
 
