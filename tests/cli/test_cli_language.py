@@ -14,6 +14,7 @@ import pytest
 
 import carrousel
 from carrousel import cli
+from carrousel.tasks.adaptive import DynamicEvaluation, NeuralCache
 from cli.program import PROGRAM, process, refusal, succeed
 
 TEXT = "one fish two fish red fish blue fish.\n" * 60
@@ -67,6 +68,36 @@ def test_evaluate_says_nats_bits_and_perplexity_beside_the_ngrams(words):
     table = succeed("evaluate", "runs/fish", "other.txt", cwd=words)
     assert f"{score.nats_per_character:.4f}" in table
     assert re.search(r"the model needs \d+\.\d % (more|fewer) bits than the n-grams", table)
+
+
+def test_training_goes_on_from_a_model_on_other_text_and_says_what_is_unknown(words):
+    start = (words / "runs/fish/model.safetensors").read_bytes()
+    (words / "mine.txt").write_text("a red fish, a blue fish!\n" * 40)
+    options = ("--from", "runs/fish", "--max-steps", 12, "--factor", 2, "--unfreeze", 0.5, "--dropout", 0)
+    done = process("train", "language", "mine.txt", *options, "-o", "runs/mine", cwd=words)
+    assert done.code == 0, done.err
+    assert "note: fine_tune: 160 of 1,000 characters are unknown to the start model ('a', '!', ',')" in done.err
+    assert (words / "runs/fish/model.safetensors").read_bytes() == start
+    model = carrousel.load(words / "runs/mine")
+    assert (model.settings.hidden_size, model.settings.dropout, model.settings.max_steps) == (24, 0, 12)
+    fresh = "a blue fish, a red fish!"
+    assert model.score(fresh).nats < 0.9 * carrousel.load(words / "runs/fish").score(fresh).nats
+    assert not (words / "runs/mine.training").exists()
+
+
+def test_evaluate_shows_what_adapting_to_the_text_brings(words):
+    model, text = carrousel.load(words / "runs/fish"), words / "other.txt"
+    options = ("--cache", "--cache-theta", 0.5, "--dynamic-rate", 0.001, "--dynamic-length", 8)
+    scores = json.loads(succeed("evaluate", "runs/fish", "other.txt", *options, "--json", cwd=words))["scores"]
+    assert list(scores) == [
+        "Carrousel", "Carrousel, neural cache", "Carrousel, dynamic evaluation", "7-grams, Kneser-Ney",
+    ]  # fmt: skip
+    assert scores["Carrousel"]["nats"] == pytest.approx(model.score(text).nats)
+    cache, dynamic = NeuralCache(theta=0.5), DynamicEvaluation(rate=0.001, length=8)
+    assert scores["Carrousel, neural cache"]["nats"] == pytest.approx(model.score(text, cache=cache).nats)
+    found = scores["Carrousel, dynamic evaluation"]["nats"]
+    assert found == pytest.approx(model.score(text, dynamic=dynamic).nats, rel=1e-6)
+    assert "neural cache" in succeed("evaluate", "runs/fish", "other.txt", "--cache-window", 9, cwd=words)
 
 
 def test_evaluate_of_the_last_part_scores_that_part(words):
@@ -133,6 +164,20 @@ def test_byte_pairs_go_the_whole_way(words):
         (("train", "language", ".", "-o", "runs/x"), "expected a text file, got a folder"),
         (("train", "language", "fish.txt", "-o", "runs/fish"), "RUN: expected a new folder, got 'runs/fish'"),
         (("train", "language", "fish.txt", "--level", "word", "-o", "runs/x"), "level: expected one of 'char', 'bpe'"),
+        (("train", "language", "fish.txt", "--factor", "2", "-o", "runs/x"), "--factor: expected together with --from"),
+        (
+            ("train", "language", "fish.txt", "--from", "runs/fish", "--hidden-size", "9", "-o", "runs/x"),
+            "hidden_size: expected none, since the model that is started from has decided it (24), got 9",
+        ),
+        (
+            ("train", "language", "fish.txt", "--from", "nowhere", "-o", "runs/x"),
+            "RUN: expected the folder of a trained",
+        ),
+        (
+            ("evaluate", "runs/fish", "other.txt", "--cache-weight", "2"),
+            "cache: weight: expected a number of at least 0",
+        ),
+        (("evaluate", "runs/fish", "other.txt", "--dynamic-rule", "x"), "dynamic: rule: expected one of 'rms', 'sgd'"),
         (("predict", "runs/fish", "--temperature", "-1"), "temperature: expected a number of at least 0"),
         (("predict", "runs/fish", "--beams", "2", "--top-k", "1"), "beams: expected 1 together with top_k"),
         (("evaluate", "runs/fish", "empty.txt"), "empty.txt: expected text, got none: it is empty"),
@@ -150,7 +195,7 @@ def test_mistakes_are_one_line(words, arguments, message):
 def test_use_of_a_language_model_imports_no_torch(words):
     code = (
         "import sys; from carrousel.cli import main; main(['predict', 'runs/fish', '--tokens', '3']);"
-        "main(['evaluate', 'runs/fish', 'other.txt', '--json']);"
+        "main(['evaluate', 'runs/fish', 'other.txt', '--cache', '--json']);"
         "print({'torch', 'pandas', 'polars', 'pyarrow', 'tokenizers', 'transformers'} & sys.modules.keys())"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=words, text=True, capture_output=True, check=True)

@@ -73,10 +73,7 @@ class Characters:
     @classmethod
     def learn(cls, pieces: Iterable[str], size: int) -> Characters:
         """The characters of a text; of more than ``size`` in all, the most frequent ones."""
-        counts: Counter[str] = Counter()
-        for piece in pieces:
-            codes, times = np.unique(np.frombuffer(piece.encode("utf-32-le"), np.uint32), return_counts=True)
-            counts.update(dict(zip(map(chr, codes.tolist()), times.tolist(), strict=True)))
+        counts = frequencies(pieces)
         counts.pop(UNKNOWN, None)
         ranked = sorted(counts, key=lambda character: (-counts[character], character))
         return cls(sorted(ranked[: max(1, size - 2)]))
@@ -158,6 +155,15 @@ class BytePairs:
 
     def to_json(self) -> str:
         return self._text
+
+
+def frequencies(pieces: Iterable[str]) -> Counter[str]:
+    """How often each character stands in a text."""
+    counts: Counter[str] = Counter()
+    for piece in pieces:
+        codes, times = np.unique(np.frombuffer(piece.encode("utf-32-le"), np.uint32), return_counts=True)
+        counts.update(dict(zip(map(chr, codes.tolist()), times.tolist(), strict=True)))
+    return counts
 
 
 def learn(level: Level, pieces: Iterable[str], size: int) -> Characters | BytePairs:

@@ -35,8 +35,8 @@ class Carry(nn.Module):
         self.register_buffer("h", initial.h.detach().clone())
         self.register_buffer("c", initial.c.detach().clone())
 
-    def forward(self, x: Tensor, rows: Tensor, *, fresh: bool) -> Tensor:
-        """The outputs of the next chunk of some streams.
+    def forward(self, x: Any, rows: Tensor, *, fresh: bool) -> Tensor:
+        """What the network makes of the next chunk of some streams.
 
         Parameters
         ----------

@@ -5,27 +5,34 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from carrousel import load
 from carrousel.artifact import Artifact, save
 from carrousel.config import from_dict, to_dict
 from carrousel.data.text import Document, Texts, documents
-from carrousel.engine import Engine
 from carrousel.errors import ConfigError, NotTrainedError, SettingError, WeightsError, require
 from carrousel.features.language import LanguageSizes
 from carrousel.features.token import FILE, Ids, Tokenizer, check_size, encode, from_json, learn
+from carrousel.tasks.adaptive import DynamicEvaluation, NeuralCache
+from carrousel.tasks.cache import CacheScorer
 from carrousel.tasks.generate import Sampling, beam, check_stop, decoded, sample, until
 from carrousel.tasks.language_card import language_card
-from carrousel.tasks.language_setting import LanguageLearned, LanguageSettings
-from carrousel.tasks.ngram import ORDERS, KneserNey
+from carrousel.tasks.language_fitted import FittedLanguage, checked_tokens, read_tokens, unknown_characters
+from carrousel.tasks.language_setting import (
+    FINE,
+    FIXED,
+    LIMITS,
+    LanguageLearned,
+    LanguageSettings,
+    Tuning,
+    rated,
+    stored,
+)
 from carrousel.tasks.surprise import Scorer, TextScore, TextStream
 
 if TYPE_CHECKING:
@@ -34,41 +41,6 @@ if TYPE_CHECKING:
 REMEMBERED = 4_000_000  # tokens of the training text that are kept, for the baseline
 PLACES, PLACE = 8, 64  # places of a piece of text, and tokens in each, by which it is recognised
 _LOG = logging.getLogger("carrousel")
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class FittedLanguage:
-    """A trained language model as arrays.
-
-    Parameters
-    ----------
-    sizes : of the network
-    tokenizer : of its vocabulary
-    weights : of ``sizes.architecture()``
-    learned : what the training found
-    tokens : the last ids that it was trained on, int32 or uint8 (T,)
-    """
-
-    sizes: LanguageSizes
-    tokenizer: Tokenizer
-    weights: dict[str, npt.NDArray[np.float32]]
-    learned: LanguageLearned
-    tokens: npt.NDArray[np.integer] = field(default_factory=lambda: np.empty(0, np.int32))
-
-    @cached_property
-    def engine(self) -> Engine:
-        return Engine(self.sizes.architecture(), self.weights)
-
-    @cached_property
-    def never(self) -> Ids:
-        """Tokens that are not to be written: an unknown one, and the end where no training text had one behind it."""
-        unknown = self.tokenizer.unknown
-        ends = bool((self.tokens == 0).any())
-        return np.array([*([] if unknown is None else [unknown]), *([] if ends else [0])], np.int64)
-
-    @cached_property
-    def baseline(self) -> KneserNey:
-        return KneserNey(self.tokens, self.sizes.vocabulary, ORDERS[self.tokenizer.level])
 
 
 class LanguageModel:
@@ -88,7 +60,7 @@ class LanguageModel:
     """
 
     def __init__(self, **settings: Any) -> None:
-        self.settings = from_dict(LanguageSettings, settings, where="LanguageModel", error=SettingError)
+        self.settings = from_dict(LanguageSettings, rated(settings), where="LanguageModel", error=SettingError)
         self.history: History | None = None
         self._fitted: FittedLanguage | None = None
 
@@ -137,30 +109,96 @@ class LanguageModel:
         HistoryError : too little text
         """
         require("torch", extra="train", purpose="fit")
-        from carrousel.tasks.language_fit import fit_language  # the only way to torch
-
         began = time.perf_counter()
         s = self.settings
-        if isinstance(validation, (int, float)) and not 0 < validation < 1:
-            raise SettingError(f"validation: expected a share above 0 and below 1, or texts, got {validation}")
+        _check_share(validation)
         training = documents(text)
         tokenizer = learn(s.level, chain.from_iterable(document.pieces() for document in training), s.vocabulary)
-        tokens, characters = _read(tokenizer, training)
-        if isinstance(validation, (int, float)):
-            border = len(tokens) - int(np.ceil(validation * len(tokens)))
-            tokens, held_out = tokens[:border], tokens[border:]
-        else:
-            held_out, _ = _read(tokenizer, documents(validation))
         sizes = LanguageSizes(
             vocabulary=tokenizer.size,
             embedding_size=s.embedding_size,
             hidden_size=s.hidden_size,
             num_layers=s.num_layers,
         )
-        weights, self.history = fit_language(
-            tokens, held_out, sizes, s, run_dir=_path(run_dir), resume=resume, log_dir=_path(log_dir),
-            progress=progress,
+        return self._trained(
+            training, validation, tokenizer, sizes, None, None, began,
+            run_dir=_path(run_dir), resume=resume, log_dir=_path(log_dir), progress=progress,
         )  # fmt: skip
+
+    def fine_tune(
+        self,
+        text: Texts,
+        *,
+        validation: float | Texts = 0.1,
+        factor: float = 2.6,
+        unfreeze: float = 0.2,
+        run_dir: str | Path | None = None,
+        resume: bool = False,
+        log_dir: str | Path | None = None,
+        progress: Callable[[Report], None] | None = None,
+        **settings: Any,
+    ) -> LanguageModel:
+        """A new model, trained on from this one on other texts; this one stays as it is.
+
+        Its tokens are this one's, and it says which characters of the texts have none. Its n-grams are of this one's
+        text and of the new one.
+
+        Parameters
+        ----------
+        text, validation, run_dir, resume, log_dir, progress : as in ``fit``. This model is what is kept where nothing
+            better on the validation part is found
+        factor, unfreeze : as in ``Tuning``
+        **settings : of the training, as in ``LanguageSettings``; those that are not given are this model's, but for its
+            limits and its learning rate
+
+        Raises
+        ------
+        SettingError : a setting that the network has already decided
+        DataError, HistoryError : as ``fit``
+        """
+        require("torch", extra="train", purpose="fine_tune")
+        began = time.perf_counter()
+        fitted, training = self.fitted, documents(text)
+        _check_share(validation)
+        tuning = Tuning(factor=factor, unfreeze=unfreeze)
+        if decided := [name for name in FIXED if name in settings]:
+            raise SettingError(
+                f"{decided[0]}: expected none, since the model that is started from has decided it "
+                f"({getattr(self.settings, decided[0])!r}), got {settings[decided[0]]!r}; leave it out, or fit anew"
+            )
+        kept = {name: value for name, value in vars(self.settings).items() if name not in LIMITS}
+        fine = FINE if settings.get("optimizer", kept["optimizer"]) == "adamw" else {}
+        model = LanguageModel(**{**kept, **fine, **rated(settings)})
+        if sentence := unknown_characters(fitted.tokenizer, training):
+            _LOG.info("fine_tune: %s", sentence)
+        return model._trained(
+            training, validation, fitted.tokenizer, fitted.sizes, fitted, tuning, began,
+            run_dir=_path(run_dir), resume=resume, log_dir=_path(log_dir), progress=progress,
+        )  # fmt: skip
+
+    def _trained(
+        self,
+        training: Sequence[Document],
+        validation: float | Texts,
+        tokenizer: Tokenizer,
+        sizes: LanguageSizes,
+        start: FittedLanguage | None,
+        tuning: Tuning | None,
+        began: float,
+        **how: Any,
+    ) -> LanguageModel:
+        """Train on documents from the beginning, or from where another model stands."""
+        from carrousel.tasks.language_fit import fit_language  # the only way to torch
+
+        tokens, characters = read_tokens(tokenizer, training)
+        if isinstance(validation, (int, float)):
+            border = len(tokens) - int(np.ceil(validation * len(tokens)))
+            tokens, held_out = tokens[:border], tokens[border:]
+        else:
+            held_out, _ = read_tokens(tokenizer, documents(validation))
+        weights, self.history = fit_language(
+            tokens, held_out, sizes, self.settings, start=start and start.weights, tuning=tuning, **how
+        )
         last = self.history.rows[-1]
         learned = LanguageLearned(
             seconds=time.perf_counter() - began,
@@ -170,9 +208,11 @@ class LanguageModel:
             steps=last.step,
             epochs=last.epoch,
             validation=float(self.history.best_validation or 0.0),
+            before=start.learned.tokens + start.learned.before if start else 0,
         )
+        remembered = np.concatenate([start.tokens, tokens]) if start else tokens
         self._fitted = FittedLanguage(
-            sizes=sizes, tokenizer=tokenizer, weights=weights, learned=learned, tokens=tokens[-REMEMBERED:]
+            sizes=sizes, tokenizer=tokenizer, weights=weights, learned=learned, tokens=remembered[-REMEMBERED:]
         )
         return self
 
@@ -230,15 +270,33 @@ class LanguageModel:
             chosen = sample(fitted.engine, ids, sampling, tokens=tokens, seed=seed, never=fitted.never)
         return until(decoded(fitted.tokenizer, chosen), words)
 
-    def score(self, text: Texts) -> TextScore:
+    def score(
+        self, text: Texts, *, cache: NeuralCache | None = None, dynamic: DynamicEvaluation | None = None
+    ) -> TextScore:
         """What texts cost the model, in nats: −log p, each from its first token on, and all together.
+
+        Parameters
+        ----------
+        text : as in ``fit``
+        cache : with what it remembers of each text, see ``carrousel.tasks.adaptive.NeuralCache``
+        dynamic : with weights that follow each text, see ``carrousel.tasks.adaptive.DynamicEvaluation``
 
         Raises
         ------
         DataError : a file that is missing, empty or no text in UTF-8
+        SettingError : both ways of adapting at once
         """
         fitted = self.fitted
-        return self._scored(text, lambda: Scorer(fitted.engine, fitted.sizes.vocabulary).push)
+        if cache is not None and dynamic is not None:
+            raise SettingError("score: expected cache or dynamic, got both; leave one of them out")
+        if cache is not None:
+            return fitted.scored(text, lambda: CacheScorer(fitted.engine, cache).push)
+        if dynamic is not None:
+            require("torch", extra="train", purpose="dynamic evaluation")
+            from carrousel.tasks.dynamic import DynamicScorer
+
+            return fitted.scored(text, lambda: DynamicScorer(fitted, dynamic).push)
+        return fitted.scored(text, lambda: Scorer(fitted.engine, fitted.sizes.vocabulary).push)
 
     def baseline(self, text: Texts) -> TextScore:
         """What the same texts cost n-grams of the training text, smoothed by Kneser and Ney's way.
@@ -247,7 +305,7 @@ class LanguageModel:
         ------
         DataError : as ``score``
         """
-        return self._scored(text, lambda: self.fitted.baseline.scorer())
+        return self.fitted.scored(text, lambda: self.fitted.baseline.scorer())
 
     def perplexity(self, text: Texts) -> float:
         """exp of the nats a token; see ``score``."""
@@ -277,13 +335,13 @@ class LanguageModel:
         ArtifactError : the folder exists (and `overwrite` is False), is something else, or cannot be written
         """
         fitted = self.fitted
-        settings = to_dict(self.settings)
+        settings = stored(self.settings)
         artifact = Artifact(
             task="language",
             architecture=fitted.sizes.architecture(),
             weights=fitted.weights,
             settings=settings,
-            statistics={"sizes": to_dict(fitted.sizes), "learned": to_dict(fitted.learned)},
+            statistics={"sizes": to_dict(fitted.sizes), "learned": fitted.learned.stored()},
             context={"tokens": fitted.tokens},
             card=language_card(fitted, settings),
             extras={FILE: fitted.tokenizer.to_json()},
@@ -324,7 +382,7 @@ class LanguageModel:
             tokenizer=tokenizer,
             weights=dict(artifact.weights),
             learned=learned,
-            tokens=_checked_tokens(dict(artifact.context or {}), sizes.vocabulary),
+            tokens=checked_tokens(dict(artifact.context or {}), sizes.vocabulary),
         )
         return model
 
@@ -336,64 +394,15 @@ class LanguageModel:
             _LOG.info("%s: the model does not know the character %r; it reads it as an unknown one", name, text[place])
         return ids
 
-    def _scored(self, text: Texts, scorer: Callable[[], Callable[[Ids], npt.NDArray[np.float64]]]) -> TextScore:
-        tokenizer = self.fitted.tokenizer
-        nats, tokens, characters, unknown = 0.0, 0, 0, 0
-        for document in documents(text):
-            push, read = scorer(), _Counter(document)
-            for ids in encode(tokenizer, read.pieces()):
-                nats += float(push(ids).sum())
-                tokens += len(ids)
-                unknown += 0 if tokenizer.unknown is None else int((ids == tokenizer.unknown).sum())
-            characters += read.characters
-        return TextScore(nats=nats, tokens=tokens, characters=characters, unknown=unknown)
-
-
-class _Counter:
-    """A document that counts the characters it was read for."""
-
-    def __init__(self, document: Document) -> None:
-        self.characters = 0
-        self._document = document
-
-    def pieces(self) -> Iterator[str]:
-        for piece in self._document.pieces():
-            self.characters += len(piece)
-            yield piece
-
-
-def _read(tokenizer: Tokenizer, found: Sequence[Document]) -> tuple[npt.NDArray[np.integer], int]:
-    """Ids of documents, behind each the token 0 if they are several, in the smallest type; and how many characters."""
-    kind = np.uint8 if tokenizer.size <= 256 else np.int32
-    parts: list[npt.NDArray[np.integer]] = []
-    characters = 0
-    for document in found:
-        read = _Counter(document)
-        parts += [ids.astype(kind) for ids in encode(tokenizer, read.pieces())]
-        if len(found) > 1:
-            parts.append(np.zeros(1, kind))
-        characters += read.characters
-    return np.concatenate(parts), characters
-
-
-def _checked_tokens(context: dict[str, npt.NDArray[Any]], vocabulary: int) -> npt.NDArray[np.integer]:
-    tokens = context.get("tokens", np.empty(0))
-    whole = tokens.ndim == 1 and str(tokens.dtype) in ("uint8", "int32") and len(tokens) > 0
-    if set(context) != {"tokens"} or not whole:
-        found = ", ".join(f"{name} {array.dtype} {array.shape}" for name, array in sorted(context.items()))
-        raise WeightsError(
-            f"context.safetensors: expected tokens, uint8 or int32 (T,), got {found or 'nothing'}; save the model again"
-        )
-    if int(tokens.min()) < 0 or int(tokens.max()) >= vocabulary:
-        raise WeightsError(
-            f"context.safetensors: tokens: expected from 0 to {vocabulary - 1}, got others; save the model again"
-        )
-    return tokens
-
 
 def _check_whole(name: str, value: object, least: int) -> None:
     if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
         raise SettingError(f"{name}: expected an integer of at least {least}, got {value!r}")
+
+
+def _check_share(validation: float | Texts) -> None:
+    if isinstance(validation, (int, float)) and not 0 < validation < 1:
+        raise SettingError(f"validation: expected a share above 0 and below 1, or texts, got {validation}")
 
 
 def _path(value: str | Path | None) -> Path | None:

@@ -50,6 +50,7 @@ def language_card(fitted: FittedLanguage, settings: dict[str, Any]) -> str:
             "| what | value |", "|---|---|",
             f"| parameters | {count:,} ({4 * count / 2**20:.2f} MiB of float32) |",
             f"| trained on | {learned.tokens:,} {unit}s, {learned.epochs:.1f} times, in {learned.seconds:.0f} s |",
+            *([f"| started from a model of | {learned.before:,} {unit}s of other text |"] if learned.before else []),
             f"| nats a {unit}, validation part | {learned.validation:.4f} |",
             f"| {unit}s a second, one stream, engine on {fitted.engine.isa}, {platform.machine()} | "
             f"{tokens_per_second(fitted):,.0f} |", "",

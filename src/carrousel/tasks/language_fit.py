@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,18 +14,19 @@ from torch import Tensor, nn
 
 from carrousel.errors import HistoryError
 from carrousel.features.language import LanguageSizes
-from carrousel.heads.softmax import TiedSoftmax, token_loss
+from carrousel.heads.softmax import SampledSoftmax, TiedSoftmax, token_loss
 from carrousel.layers.carry import Carry
 from carrousel.layers.language import LanguageLSTM
 from carrousel.layers.state import LSTMState
-from carrousel.tasks.language_setting import LanguageSettings
-from carrousel.training import History, Report, TrainingSettings, device, seeded, train
+from carrousel.tasks.language_setting import LanguageSettings, Tuning
+from carrousel.training import History, Report, TrainingSettings, device, layer_groups, seeded, train
 
 Tokens = npt.NDArray[np.generic]
 DEFAULT_EPOCHS = 10
 VALIDATION_STREAMS = 32  # at most, and none shorter than:
 VALIDATION_LEAST = 256  # tokens, beside which the cold beginning of a stream is small
 VALIDATION_TOKENS = 1024  # of each stream; more only cost time
+VALUES = 1 << 24  # logits of it that are in memory at once
 VALIDATIONS = 10  # in a run whose end is known
 
 
@@ -51,6 +52,30 @@ class Network(nn.Module):
         """By the names of ``LanguageSizes.architecture``."""
         named = self.body.tensors() | {"head.weight": self.head.weight.detach(), "head.bias": self.head.bias.detach()}
         return {name: tensor.cpu().numpy().copy() for name, tensor in named.items()}
+
+    def layers(self) -> list[list[nn.Parameter]]:
+        """Parameters of each layer, the softmax and what it shares first, then the LSTM's from the last to the first.
+
+        As the vectors of the tokens stand at both ends, they count to the upper one.
+        """
+        lstm = self.body.lstm
+        named = dict(lstm.named_parameters())
+        below = [[p for name, p in named.items() if name.endswith(f"_l{k}")] for k in range(lstm.num_layers)]
+        inside = {id(p) for p in named.values()}
+        return [[p for p in self.parameters() if id(p) not in inside], *reversed(below)]
+
+
+class Sampled(nn.Module):
+    """The mean loss of a network in place of its logits, by a softmax over some of the tokens."""
+
+    def __init__(self, network: Network, softmax: SampledSoftmax) -> None:
+        super().__init__()
+        self.network, self.softmax = network, softmax
+
+    def forward(self, x: tuple[Tensor, Tensor], state: tuple[Tensor, Tensor]) -> tuple[Tensor, LSTMState]:
+        """Of what is seen and what is to be seen next, int64 (L, N) each."""
+        y, after = self.network.body(x[0], state)
+        return self.softmax(y, x[1]), after
 
 
 class Chunk(NamedTuple):
@@ -108,6 +133,7 @@ def fit_language(
     settings: LanguageSettings,
     *,
     start: Mapping[str, npt.NDArray[np.float32]] | None = None,
+    tuning: Tuning | None = None,
     run_dir: Path | None = None,
     resume: bool = False,
     log_dir: Path | None = None,
@@ -118,7 +144,8 @@ def fit_language(
     Parameters
     ----------
     tokens, held_out : ids (T,) of the two parts
-    start : weights to go on from
+    start : weights to go on from; they are kept where none that come after are better on ``held_out``
+    tuning : how; None: all layers alike
 
     Returns
     -------
@@ -143,48 +170,74 @@ def fit_language(
             sizes, dropout=s.dropout, embedding_dropout=s.embedding_dropout, weight_drop=s.weight_drop,
             recurrent_dropout=s.recurrent_dropout, variational_dropout=s.variational_dropout,
         ).to(place)  # fmt: skip
+    before = math.inf
     if start is not None:
         load(network, start)
-    model = Carry(network, network.body.initial_state(streams))
+        with torch.no_grad():
+            before = mean_loss(network.eval(), later)
+        network.train()
+    trained: nn.Module = network
+    if s.sampled_softmax is not None and s.sampled_softmax < sizes.vocabulary:
+        counts = torch.as_tensor(np.bincount(tokens, minlength=sizes.vocabulary))
+        trained = Sampled(network, SampledSoftmax(network.head, counts, s.sampled_softmax)).to(place)
+    model = Carry(trained, network.body.initial_state(streams))
 
     def loss(model: nn.Module, chunk: Chunk) -> Tensor:
+        if isinstance(trained, Sampled):
+            return model((chunk.seen, chunk.target), chunk.rows, fresh=chunk.fresh)
         logits = model(chunk.seen, chunk.rows, fresh=chunk.fresh)
         return token_loss(logits, chunk.target, smoothing=s.label_smoothing)
 
     def validate(model: nn.Module) -> float:
         assert isinstance(model, Carry)
-        return mean_loss(model.network, later)
+        found = model.network
+        return mean_loss(found.network if isinstance(found, Sampled) else found, later)
 
-    limited = s.max_epochs or s.max_steps or s.minutes
-    epochs = s.max_epochs if limited else DEFAULT_EPOCHS
-    known = [n for n in (s.max_steps, epochs and epochs * batches.chunks) if n]
+    def groups(model: nn.Module) -> list[dict[str, Any]]:
+        t = tuning or Tuning(factor=1, unfreeze=0)
+        return layer_groups(network.layers(), s.weight_decay, factor=t.factor, stage=t.unfreeze / s.num_layers)
+
     history = train(
         model,
         batches,
         loss,
         validate,
-        TrainingSettings(
-            max_epochs=epochs,
-            max_steps=s.max_steps,
-            minutes=s.minutes,
-            batch_size=streams,
-            learning_rate=s.learning_rate,
-            weight_decay=s.weight_decay,
-            schedule="cosine",
-            warmup=s.warmup,
-            clip_norm=s.clip_norm,
-            patience=s.patience,
-            validate_every=max(1, min([batches.chunks, *(n // VALIDATIONS for n in known)])),
-            precision=s.precision,
-            average=s.average,
-            seed=s.seed,
-        ),
+        _training(s, streams, batches.chunks),
+        groups=groups,
         run_dir=run_dir,
         resume=resume,
         log_dir=log_dir,
         progress=progress,
     )
+    if start is not None and before <= (history.best_validation or 0.0):
+        load(network, start)
+        history.best_step, history.best_validation = 0, before
     return network.weights(), history
+
+
+def _training(s: LanguageSettings, streams: int, chunks: int) -> TrainingSettings:
+    """What the loop is told; an epoch has so many chunks."""
+    limited = s.max_epochs or s.max_steps or s.minutes
+    epochs = s.max_epochs if limited else DEFAULT_EPOCHS
+    known = [n for n in (s.max_steps, epochs and epochs * chunks) if n]
+    descent = s.optimizer == "asgd"
+    return TrainingSettings(
+        max_epochs=epochs,
+        max_steps=s.max_steps,
+        minutes=s.minutes,
+        batch_size=streams,
+        optimizer=s.optimizer,
+        learning_rate=s.learning_rate,
+        weight_decay=s.weight_decay,
+        schedule="constant" if descent else "cosine",
+        warmup=0.0 if descent else s.warmup,
+        clip_norm=s.clip_norm,
+        patience=s.patience,
+        validate_every=max(1, min([chunks, *(n // VALIDATIONS for n in known)])),
+        precision=s.precision,
+        average=None if descent else s.average,
+        seed=s.seed,
+    )
 
 
 def load(network: Network, weights: Mapping[str, npt.NDArray[np.float32]]) -> None:
@@ -195,15 +248,23 @@ def load(network: Network, weights: Mapping[str, npt.NDArray[np.float32]]) -> No
         network.head.bias.copy_(tensors["head.bias"])  # its weight is the embedding
 
 
-def mean_loss(network: Callable[..., tuple[Tensor, LSTMState]], tokens: Tensor, *, length: int = 256) -> float:
-    """Nats a token, of streams evenly spread over a text, each from its own start."""
+def mean_loss(network: Callable[..., tuple[Tensor, LSTMState]], tokens: Tensor, *, length: int | None = None) -> float:
+    """Nats a token, of streams evenly spread over a text, each from its own start.
+
+    Parameters
+    ----------
+    length : steps at once; None: so many that their logits are not much above ``VALUES``
+    """
     streams = max(1, min(VALIDATION_STREAMS, len(tokens) // VALIDATION_LEAST))
     target = tokens[: len(tokens) // streams * streams].view(streams, -1)[:, :VALIDATION_TOKENS].T
     each = len(target)
     seen = torch.cat([torch.zeros_like(target[:1]), target[:-1]])
     state, total = None, 0.0
-    for first in range(0, each, length):
-        logits, state = network(seen[first : first + length], state)
-        part = target[first : first + length]
+    first = 0
+    while first < each:
+        logits, state = network(seen[first : first + (length or 1)], state)
+        part = target[first : first + (length or 1)]
+        first += len(part)
+        length = length or max(1, VALUES // logits.numel())
         total += float(token_loss(logits, part)) * part.numel()
     return total / target.numel()

@@ -13,7 +13,12 @@ from carrousel.cli._output import print_rows, remark, show_notes
 from carrousel.cli._text import Texts, text_paths
 from carrousel.errors import SettingError
 
-EXAMPLES = ("carrousel evaluate runs/manual manual.txt --last 0.1",)
+EXAMPLES = (
+    "carrousel evaluate runs/manual manual.txt --last 0.1",
+    "carrousel evaluate runs/manual json.txt --last 0.2 --cache --dynamic",
+)
+
+ADAPTIVE = {"cache": "neural cache", "dynamic": "dynamic evaluation"}
 
 
 def command(
@@ -22,19 +27,49 @@ def command(
     last: Annotated[
         float, typer.Option(metavar="SHARE", help="Only the last share of each text: 0.1 is what training held out.")
     ] = 1.0,
+    cache: Annotated[
+        bool, typer.Option("--cache", help="Also with a neural cache: it remembers the text as it comes.")
+    ] = False,
+    window: Annotated[int | None, typer.Option("--cache-window", metavar="N", help="Tokens in the cache.")] = None,
+    theta: Annotated[float | None, typer.Option("--cache-theta", metavar="T", help="How much alike counts.")] = None,
+    weight: Annotated[
+        float | None, typer.Option("--cache-weight", metavar="L", help="The cache's share of a probability.")
+    ] = None,
+    dynamic: Annotated[
+        bool, typer.Option("--dynamic", help="Also with weights that follow the text as it comes; needs PyTorch.")
+    ] = False,
+    rule: Annotated[str | None, typer.Option("--dynamic-rule", metavar="RULE", help="rms or sgd.")] = None,
+    rate: Annotated[float | None, typer.Option("--dynamic-rate", metavar="R", help="Of its steps.")] = None,
+    decay: Annotated[
+        float | None, typer.Option("--dynamic-decay", metavar="D", help="Towards the trained weights, a step.")
+    ] = None,
+    length: Annotated[int | None, typer.Option("--dynamic-length", metavar="N", help="Tokens a step.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all scores as JSON.")] = False,
 ) -> None:
     """Score text: nats and bits a character, perplexity a token, beside n-grams of the text the model was trained on.
 
-    The n-grams are smoothed by modified Kneser-Ney interpolation, the best that counting does.
+    The n-grams are smoothed by modified Kneser-Ney interpolation, the best that counting does. --cache and --dynamic
+    add scores that adapt to the text, each token from what stands before it only.
     """
     show_notes()
     if not 0 < last <= 1:
         raise SettingError(f"--last: expected a share above 0 and at most 1, got {last}")
     language = model(run)
     texts = [_last(path, last) for path in text_paths(text)]
+    from carrousel.tasks.adaptive import DynamicEvaluation, NeuralCache
+
+    ways: dict[str, tuple[Any, bool, dict[str, Any]]] = {
+        "cache": (NeuralCache, cache, {"window": window, "theta": theta, "weight": weight}),
+        "dynamic": (DynamicEvaluation, dynamic, {"rule": rule, "rate": rate, "decay": decay, "length": length}),
+    }
+    adaptive: dict[str, dict[str, Any]] = {}
+    for name, (kind, wanted, settings) in ways.items():
+        given = {key: value for key, value in settings.items() if value is not None}
+        if wanted or given:
+            adaptive[f"Carrousel, {ADAPTIVE[name]}"] = {name: kind(**given)}
     own, other = language.score(texts), language.baseline(texts)
-    scores = {"Carrousel": own, f"{language.fitted.baseline.order}-grams, Kneser-Ney": other}
+    scores = {"Carrousel": own, **{name: language.score(texts, **how) for name, how in adaptive.items()}}
+    scores[f"{language.fitted.baseline.order}-grams, Kneser-Ney"] = other
     if language.trained_on(texts):
         show_notes(["parts of this text were trained on: the scores flatter the model, and the n-grams even more"])
     if own.unknown:
