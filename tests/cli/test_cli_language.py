@@ -73,7 +73,8 @@ def test_evaluate_says_nats_bits_and_perplexity_beside_the_ngrams(words):
 def test_training_goes_on_from_a_model_on_other_text_and_says_what_is_unknown(words):
     start = (words / "runs/fish/model.safetensors").read_bytes()
     (words / "mine.txt").write_text("a red fish, a blue fish!\n" * 40)
-    options = ("--from", "runs/fish", "--max-steps", 12, "--factor", 2, "--unfreeze", 0.5, "--dropout", 0)
+    options = ("--from", "runs/fish", "--max-steps", 12, "--factor", 2, "--unfreeze", 0.5, "--dropout", 0,
+               "--learning-rate", 0.01)  # fmt: skip
     done = process("train", "language", "mine.txt", *options, "-o", "runs/mine", cwd=words)
     assert done.code == 0, done.err
     assert "note: fine_tune: 160 of 1,000 characters are unknown to the start model ('a', '!', ',')" in done.err
