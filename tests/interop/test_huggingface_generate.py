@@ -117,6 +117,21 @@ def test_gradients_pass_through_padding_as_without_it():
     MODEL.zero_grad()
 
 
+def test_a_detached_cache_carries_the_state_and_no_gradient():
+    model = network().train()
+    first, then = ids(2, 5), ids(2, 4, seed=3)
+    vectors = model.embedding(first).detach().requires_grad_()
+    cache = model(inputs_embeds=vectors, use_cache=True)[CACHE]
+    answer = model(then, labels=then, **{CACHE: cache.detach()})
+    torch.testing.assert_close(answer.logits, model(torch.cat([first, then], 1)).logits[:, 5:], **CLOSE)
+    assert answer[CACHE].get_seq_length() == 9
+    answer.loss.backward()
+    assert vectors.grad is None
+    model(then, **{CACHE: cache}).logits.sum().backward()
+    assert vectors.grad.abs().sum() > 0
+    assert CACHE not in model(first)  # training keeps no state that nobody asked for
+
+
 def test_hidden_states_are_the_inputs_of_the_layers_and_what_the_last_gives():
     text, mask = left_padded([ids(5), ids(8)])
     plain = MODEL(text, attention_mask=mask)
@@ -250,6 +265,13 @@ def test_a_prompt_of_vectors_goes_on_as_that_of_tokens():
     assert torch.equal(
         MODEL.generate(inputs_embeds=MODEL.embedding(text), max_new_tokens=6, do_sample=False)[:, -6:], expected
     )
+
+
+@pytest.mark.parametrize("kind", ["dynamic", "static", "offloaded"])
+def test_other_kinds_of_cache_are_passed_over(kind):
+    text = ids(2, 6)
+    expected = MODEL.generate(text, max_new_tokens=6, do_sample=False)
+    assert torch.equal(MODEL.generate(text, max_new_tokens=6, do_sample=False, cache_implementation=kind), expected)
 
 
 def test_scores_and_logits_of_generate_are_those_of_one_forward():
