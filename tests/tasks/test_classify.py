@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from tests.stored import edit_config
+from tests.test_import import HEAVY
 
 import carrousel
 from carrousel.errors import (
@@ -353,6 +356,14 @@ def test_a_table_of_texts_is_read_by_its_usual_names_and_by_those_that_are_given
     assert frame["sequence"].tolist() == ["1", "2"]
 
 
+def test_a_column_of_a_frame_is_a_list_of_texts(text):
+    pandas = pytest.importorskip("pandas")
+    column = pandas.Series(TEXTS[:3], index=[5, 6, 7])
+    expected = text.predict(TEXTS[:3]).probabilities
+    assert np.array_equal(text.predict(column).probabilities, expected)
+    assert text.evaluate(column, pandas.Series(TYPES[:3], index=[1, 0, 2])).accuracy == 1
+
+
 def test_a_long_table_gives_its_sequences_in_order_of_time():
     x, y = waves(24)
     rows = [(f"s{k}", t, *values, y[k]) for k, v in enumerate(x) for t, values in enumerate(v)]
@@ -433,3 +444,19 @@ def test_an_interrupted_training_goes_on_where_it_stood(tmp_path: Path):
         Classifier(**few).fit(TEXTS, TYPES, run_dir=tmp_path / "run", progress=stop)
     again = Classifier(**few).fit(TEXTS, TYPES, run_dir=tmp_path / "run", resume=True, progress=silent)
     assert all(np.array_equal(v, again.fitted.weights[k]) for k, v in whole.fitted.weights.items())
+
+
+def test_loading_and_running_a_classifier_imports_no_heavy_package(text, numbers_one_way, tmp_path):
+    text.save(tmp_path / "text")
+    numbers_one_way.save(tmp_path / "numbers")
+    script = f"""
+import sys
+import carrousel
+carrousel.load({str(tmp_path / "text")!r}).predict(["who ?"])
+model = carrousel.load({str(tmp_path / "numbers")!r})
+model.stream().update([1.0, 2.0])
+model.evaluate([[[1.0, 2.0]], [[2.0, 1.0]]], [1, 2])
+print(*[name for name in {HEAVY} if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -188,25 +188,23 @@ class Classifier:
         )  # fmt: skip
         blank = FittedClassifier(sizes=sizes, learned=learned, weights={}, words=words, scaler=scaler)
         trained = fit_classifier(
-            blank.inputs(found), target, sizes, s, run_dir=_path(run_dir), resume=resume, log_dir=_path(log_dir),
-            progress=progress,
+            blank.inputs(found), target, sizes, s, variables=len(found.variables), run_dir=_path(run_dir),
+            resume=resume, log_dir=_path(log_dir), progress=progress,
         )  # fmt: skip
         self.histories = trained.histories
         temperature = fit_temperature(trained.logits, trained.truth)
         p, raw = softmax(trained.logits, temperature), softmax(trained.logits)
         context = learn_baseline(found, target, len(names), scaler)
-        learned = ClassifyLearned(
-            **{
-                **vars(learned),
-                "seconds": time.perf_counter() - began,
-                "steps": sum(history.rows[-1].step for history in trained.histories),
-                "temperature": temperature,
-                "held_out": len(trained.truth),
-                "accuracy": metric.accuracy(trained.truth, p.argmax(1)),
-                "log_loss": metric.log_loss(trained.truth, p),
-                "calibration_error": metric.calibration_error(trained.truth, p),
-                "uncalibrated": metric.calibration_error(trained.truth, raw),
-            }
+        learned = replace(
+            learned,
+            seconds=time.perf_counter() - began,
+            steps=sum(history.rows[-1].step for history in trained.histories),
+            temperature=temperature,
+            held_out=len(trained.truth),
+            accuracy=metric.accuracy(trained.truth, p.argmax(1)),
+            log_loss=metric.log_loss(trained.truth, p),
+            calibration_error=metric.calibration_error(trained.truth, p),
+            uncalibrated=metric.calibration_error(trained.truth, raw),
         )
         self._fitted = FittedClassifier(
             sizes=sizes, learned=learned, weights=trained.weights, words=words, scaler=scaler, context=context
@@ -356,8 +354,10 @@ class Classifier:
         s, fitted = self.settings, self._fitted
         steps = s.steps
         text = isinstance(sequences, str) and not labelled and fitted is not None and fitted.words is not None
-        if text and not Path(sequences).exists():
+        if text and not _names_a_file(sequences):
             return of_arrays([sequences], None)
+        if hasattr(sequences, "to_list") and not hasattr(sequences, "columns"):
+            sequences = sequences.to_list()  # a column of a frame, whose index says nothing here
         listed = isinstance(sequences, (list, tuple, np.ndarray))
         if labels is not None or listed:
             if labelled and labels is None:
@@ -371,6 +371,11 @@ class Classifier:
             given = {key: fitted.learned.columns.get(key, value) for key, value in given.items()}
             variables = fitted.learned.variables if fitted.learned.columns and fitted.scaler is not None else variables
         return read_sequences(sequences, Roles(**given, variables=variables), steps=steps, labelled=labelled)
+
+
+def _names_a_file(text: str) -> bool:
+    """Whether a string is a path: of something that is there, or one that looks so, which is to be missed."""
+    return (not any(map(str.isspace, text)) and ("/" in text or "." in text[:-1])) or Path(text[:255]).exists()
 
 
 def _classes(found: Sequences) -> tuple[tuple[str, ...], bool]:

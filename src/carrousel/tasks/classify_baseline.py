@@ -159,7 +159,7 @@ def _resampled(sequences: Sequences, scaler: Scaler) -> npt.NDArray[np.float32]:
         low = np.minimum(at.astype(np.int64), len(scaled) - 1)
         high = np.minimum(low + 1, len(scaled) - 1)
         part = (at - low).astype(np.float32)[:, None]
-        rows.append((scaled[low] * (1 - part) + scaled[high] * part).ravel())
+        rows.append(np.asarray(scaled[low] * (1 - part) + scaled[high] * part, np.float32).ravel())
     return np.stack(rows)
 
 

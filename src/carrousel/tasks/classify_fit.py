@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from carrousel.features.classify import ClassifySizes, padded
+from carrousel.layers.augment import jittered, scaled, warped
 from carrousel.layers.classify import ClassifyLSTM
 from carrousel.tasks.classify_setting import ClassifySettings
 from carrousel.training import History, Report, TrainingSettings, device, seeded, train
@@ -106,6 +107,7 @@ def fit_classifier(
     sizes: ClassifySizes,
     settings: ClassifySettings,
     *,
+    variables: int = 0,
     run_dir: Path | None = None,
     resume: bool = False,
     log_dir: Path | None = None,
@@ -117,6 +119,7 @@ def fit_classifier(
     ----------
     inputs : of each sequence, int64 (L,) or float32 (L, K)
     targets : the class of each sequence, int64 (N,); or of each step, N of int64 (L,)
+    variables : how many of the K inputs are values, which come first
     """
     s, place, began = settings, device(), time.monotonic()
     if sizes.steps:
@@ -145,7 +148,8 @@ def fit_classifier(
         )  # fmt: skip
 
     def loss(model: nn.Module, batch: Batch) -> Tensor:
-        return loss_of(model(batch.x, batch.lengths), batch.target, s.label_smoothing)
+        x = batch.x if sizes.kind == "text" else _varied(batch, variables, s)
+        return loss_of(model(x, batch.lengths), batch.target, s.label_smoothing)
 
     weights: dict[str, npt.NDArray[np.float32]] = {}
     logits: list[Floats] = []
@@ -182,6 +186,16 @@ def fit_classifier(
             truth.append(t.cpu().numpy())
         weights |= {name: tensor.cpu().numpy().copy() for name, tensor in model.tensors(member).items()}
     return Trained(weights, np.concatenate(logits), np.concatenate(truth), histories)
+
+
+def _varied(batch: Batch, variables: int, s: ClassifySettings) -> Tensor:
+    """The sequences of numbers as they might have been."""
+    x = batch.x
+    if s.warping and not s.steps:  # classes of steps would have to move along
+        x = warped(x, batch.lengths, s.warping)
+    if s.scaling:
+        x = scaled(x, variables, s.scaling)
+    return jittered(x, variables, s.jitter) if s.jitter else x
 
 
 def outputs(model: nn.Module, part: Part) -> tuple[Tensor, Tensor]:

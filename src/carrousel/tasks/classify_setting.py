@@ -33,6 +33,8 @@ class ClassifySettings:
     dropout : of what the decision rests on
     embedding_dropout : probability that a word is dropped everywhere in a step of the training
     variational_dropout : of the LSTM's inputs and hidden values, one mask a sequence
+    jitter, scaling, warping : of sequences of numbers in training: noise, loudness and speed that vary from one step of
+        the training to the next, in units of a variable's spread and of logarithms; classes of steps forbid warping
     label_smoothing : share of a target that is spread over all classes
     batch_size : sequences a step of the training; by default 16, and 32 from 1,000 sequences on
     max_steps, max_epochs : length of each network's training; by default 12 epochs, at least 600 steps
@@ -58,6 +60,9 @@ class ClassifySettings:
     dropout: Share = 0.5
     embedding_dropout: Share = 0.1
     variational_dropout: tuple[Share, Share] = (0.2, 0.2)
+    jitter: Annotated[float, Range(0)] = 0.05
+    scaling: Annotated[float, Range(0)] = 0.1
+    warping: Annotated[float, Range(0)] = 0.2
     label_smoothing: Share = 0.1
     batch_size: Size | None = None
     max_steps: Size | None = None
