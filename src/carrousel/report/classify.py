@@ -63,7 +63,7 @@ def write_classify_report(
     return write_page(
         path,
         title=title,
-        subtitle=f"{count:,} examples of {classes} classes; none of their classes was shown to the model",
+        subtitle=f"{count:,} examples of {classes} classes, which it was not told",
         body=body,
         data={"figures": figures, "viewer": None},
         footer=fact.versions(),
