@@ -29,6 +29,13 @@ class Document:
     def name(self) -> str:
         return str(self.source) if isinstance(self.source, Path) else "text"
 
+    @property
+    def bytes_at_most(self) -> int:
+        """How many bytes it has in UTF-8, or more; 0 for a file that is missing."""
+        if isinstance(self.source, Path):
+            return self.source.stat().st_size if self.source.is_file() else 0
+        return 4 * len(self.source)
+
     def pieces(self) -> Iterator[str]:
         """The text in order, a piece at a time; never an empty one.
 

@@ -210,9 +210,10 @@ class LanguageModel:
             validation=float(self.history.best_validation or 0.0),
             before=start.learned.tokens + start.learned.before if start else 0,
         )
-        remembered = np.concatenate([start.tokens, tokens]) if start else tokens
+        last_tokens = tokens[-REMEMBERED:].copy()  # or the whole text would stay in memory
+        remembered = np.concatenate([start.tokens, last_tokens])[-REMEMBERED:] if start else last_tokens
         self._fitted = FittedLanguage(
-            sizes=sizes, tokenizer=tokenizer, weights=weights, learned=learned, tokens=remembered[-REMEMBERED:]
+            sizes=sizes, tokenizer=tokenizer, weights=weights, learned=learned, tokens=remembered
         )
         return self
 

@@ -164,7 +164,7 @@ def fit_language(
         )
     place = device()
     batches = Streams(torch.as_tensor(tokens, device=place), streams, s.sequence_length, s.seed)
-    later = torch.as_tensor(held_out.astype(np.int64), device=place)
+    later = torch.as_tensor(held_out, device=place)
     with seeded(s.seed):
         network = Network(
             sizes, dropout=s.dropout, embedding_dropout=s.embedding_dropout, weight_drop=s.weight_drop,
@@ -256,7 +256,7 @@ def mean_loss(network: Callable[..., tuple[Tensor, LSTMState]], tokens: Tensor, 
     length : steps at once; None: so many that their logits are not much above ``VALUES``
     """
     streams = max(1, min(VALIDATION_STREAMS, len(tokens) // VALIDATION_LEAST))
-    target = tokens[: len(tokens) // streams * streams].view(streams, -1)[:, :VALIDATION_TOKENS].T
+    target = tokens[: len(tokens) // streams * streams].view(streams, -1)[:, :VALIDATION_TOKENS].T.long()
     each = len(target)
     seen = torch.cat([torch.zeros_like(target[:1]), target[:-1]])
     state, total = None, 0.0

@@ -87,15 +87,22 @@ class Counted:
 def read_tokens(tokenizer: Tokenizer, found: Sequence[Document]) -> tuple[npt.NDArray[np.integer], int]:
     """Ids of documents, behind each the token 0 if they are several, in the smallest type; and how many characters."""
     kind = np.uint8 if tokenizer.size <= 256 else np.int32
-    parts: list[npt.NDArray[np.integer]] = []
-    characters = 0
+    # No text has more tokens than bytes. Pages of memory that are never written to are never there: a file of 100 MB
+    # takes what its tokens take, and not twice that for a moment.
+    tokens = np.empty(sum(document.bytes_at_most + 1 for document in found), kind)
+    count, characters = 0, 0
     for document in found:
         read = Counted(document)
-        parts += [ids.astype(kind) for ids in encode(tokenizer, read.pieces())]
+        for ids in encode(tokenizer, read.pieces()):
+            if count + len(ids) >= len(tokens):  # a file that has grown since
+                tokens = np.concatenate([tokens[:count], np.empty(len(tokens) + 2 * len(ids), kind)])
+            tokens[count : count + len(ids)] = ids
+            count += len(ids)
         if len(found) > 1:
-            parts.append(np.zeros(1, kind))
+            tokens[count] = 0
+            count += 1
         characters += read.characters
-    return np.concatenate(parts), characters
+    return tokens[:count], characters
 
 
 def unknown_characters(tokenizer: Tokenizer, found: Sequence[Document]) -> str:
