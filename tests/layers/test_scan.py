@@ -366,6 +366,37 @@ def test_backend_holds_from_the_call_on_or_inside_the_with_and_in_its_thread_onl
     assert name() == "auto"
 
 
+@compiled_only
+@pytest.mark.parametrize(
+    ("isa", "size", "options", "wanted"),
+    [
+        ("", 64, {}, True),
+        ("", 64, {"coupled": True, "weight_drop": 0.5}, True),
+        ("", 8, {}, False),
+        ("", 8, {"peephole": True}, True),
+        ("portable", 64, {}, False),
+        ("portable", 64, {"peephole": True}, True),
+    ],
+)
+def test_what_is_faster_is_chosen(
+    isa: str, size: int, options: dict[str, Any], wanted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not isa and not scan.vectorised():
+        pytest.skip("needs AVX2")
+    if isa:
+        monkeypatch.setenv("CARROUSEL_ISA", isa)
+    calls: list[int] = []
+    run = scan.recurrence.forward
+    monkeypatch.setattr(scan.recurrence, "forward", lambda *a: (calls.append(1), run(*a))[1])
+    layer, x = LSTM(size, size, **options), torch.randn(20, 8, size)
+    layer(x)[0].sum().backward()
+    assert bool(calls) is wanted
+    calls.clear()
+    with torch.no_grad():
+        layer(x)
+    assert bool(calls) is (wanted and "peephole" in options)
+
+
 @pytest.mark.parametrize(
     ("arguments", "options"), [(("cuda",), {}), (("torch",), {"recompute": True}), (("native",), {"recompute": 1})]
 )

@@ -41,6 +41,11 @@ def unavailable() -> str:
     return ""
 
 
+def vectorised() -> bool:
+    """Whether the kernels that run here were measured to train the plain layer faster than torch does."""
+    return not unavailable() and _isa().startswith("avx")
+
+
 def missing(x: Tensor, weight: Tensor) -> str:
     """Why native kernels cannot run this: what was expected and what was got; empty where they can."""
     if x.device.type != "cpu" or weight.device.type != "cpu":

@@ -15,9 +15,12 @@ from .cell import Weights, directed, fused, stepwise, torch_lstm
 from .dropout import draw
 from .initialise import initialise
 from .preference import preference
-from .scan import Ragged, missing, scan
+from .scan import Ragged, missing, scan, vectorised
 from .state import LSTMState
 from .variant import Variant, VariantOptions, check_settings
+
+CALL = 1_000_000
+"""Multiplications of a plain layer's forward from which on native training saves more than its longer call costs."""
 
 
 class LSTM(nn.RNNBase):
@@ -25,10 +28,11 @@ class LSTM(nn.RNNBase):
 
     i, f, g, o = split(W_ih x + b_ih + W_hh h + b_hh);  c' = σ(f)·c + σ(i)·tanh(g);  h' = σ(o)·tanh(c')
 
-    Without options, checkpoints load both ways with ``strict=True``. torch's fused kernel runs the plain layer,
-    ``coupled``, ``weight_drop`` and the input mask of ``variational_dropout``. On the CPU in float32 native kernels run
-    the other variants, projections, and whatever has ``lengths``, which cost what their steps cost; elsewhere torch
-    does that, step by step where it must. :class:`carrousel.layers.backend` chooses. In ``eval()`` no mask is drawn,
+    Without options, checkpoints load both ways with ``strict=True``. On the CPU in float32 native kernels train it, and
+    run what torch has no kernel for: most variants, projections, and ``lengths``, which cost what their steps cost. For
+    the plain layer, ``coupled``, ``weight_drop`` and the input mask of ``variational_dropout`` torch's fused kernel
+    does what is small or needs no gradient. Elsewhere torch does everything, step by step where it must.
+    :class:`carrousel.layers.backend` chooses. In ``eval()`` no mask is drawn,
     and zoneout uses its expectation. The masks of one training forward are drawn in that call: chunks of a sequence
     given one after the other get masks of their own.
 
@@ -216,10 +220,15 @@ class LSTM(nn.RNNBase):
             if why:
                 raise SettingError(f'LSTM: backend("native"): {why}; or choose backend("auto")')
             return True
-        # For everything else torch has a kernel of its own, which is as fast but cannot be compiled.
+        # For everything else torch has a kernel of its own. It is slower to train with, but called in half the time,
+        # and cannot be compiled.
         faster = lengths is not None or self.proj_size > 0 or self.variant.needs_steps(self.training)
-        faster = faster or torch.compiler.is_compiling()
+        faster = faster or torch.compiler.is_compiling() or self._is_worth_a_call(x)
         return not why and faster and self.weight_ih_l0.dtype == torch.float32
+
+    def _is_worth_a_call(self, x: Tensor) -> bool:
+        H = self.hidden_size
+        return torch.is_grad_enabled() and x.numel() // x.shape[-1] * H * (x.shape[-1] + H) >= CALL and vectorised()
 
     def _run_plain(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The whole stack as torch.nn.LSTM runs it."""

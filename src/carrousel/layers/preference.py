@@ -41,7 +41,7 @@ class backend:
     Parameters
     ----------
     name : "native", kernels of the compiled module, in float32 and float64 on the CPU; "torch"; or "auto", native in
-        float32 for variants and lengths that torch has no kernel for, else torch
+        float32 for training and for variants and lengths that torch has no kernel for, else torch
     recompute : keep no gates of a native forward but the state at every 1,024th step, and run the steps between again
         in the backward: a third more time, memory for sequences of any length
 

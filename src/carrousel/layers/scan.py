@@ -13,10 +13,10 @@ from ..errors import SettingError
 from . import recurrence
 from .call import Call, Ragged
 from .cell import Weights
-from .compiled import missing, unavailable
+from .compiled import missing, unavailable, vectorised
 from .dropout import Masks
 
-__all__ = ["Ragged", "missing", "scan", "unavailable"]
+__all__ = ["Ragged", "missing", "scan", "unavailable", "vectorised"]
 
 SEGMENT = 1024
 """Steps that are recomputed at once: their gates are the memory that a recomputing backward needs."""
