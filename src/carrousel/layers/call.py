@@ -133,17 +133,27 @@ class Call(NamedTuple):
     @property
     def reserve(self) -> int:
         """Elements that hold everything in ``kept()``."""
-        return sum(_aligned(rows * width) for rows, width in self.kept().values())
+        return reserve(self.kept())
 
-    def parts(self, reserve: Tensor) -> dict[str, Tensor]:
+    def parts(self, memory: Tensor) -> dict[str, Tensor]:
         """A reserve as views by the names in ``kept()``."""
-        parts: dict[str, Tensor] = {}
-        at = 0
-        for name, (rows, width) in self.kept().items():
-            parts[name] = reserve[at : at + rows * width].view(rows, width)
-            at += _aligned(rows * width)
-        return parts
+        return parts(memory, self.kept())
 
 
 def _aligned(count: int) -> int:
     return -(-count // ALIGNMENT) * ALIGNMENT
+
+
+def reserve(shapes: dict[str, tuple[int, int]]) -> int:
+    """Elements that hold tensors of such shapes."""
+    return sum(_aligned(rows * width) for rows, width in shapes.values())
+
+
+def parts(memory: Tensor, shapes: dict[str, tuple[int, int]]) -> dict[str, Tensor]:
+    """Memory (``reserve(shapes)``,) as views of such shapes."""
+    views: dict[str, Tensor] = {}
+    at = 0
+    for name, (rows, width) in shapes.items():
+        views[name] = memory[at : at + rows * width].view(rows, width)
+        at += _aligned(rows * width)
+    return views

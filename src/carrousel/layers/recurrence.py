@@ -6,15 +6,40 @@ lengths is a list of its valid cells, time by time: padding is neither read nor 
 
 from __future__ import annotations
 
+import threading
+
 import torch
 from torch import Tensor
 
 from . import compiled
-from .call import Call
+from .call import Call, parts, reserve
 from .reference import EPSILON
 
 CACHED = 2**16
 """Elements that are multiplied and summed at once."""
+
+KEPT = 2**26
+"""Bytes that a thread keeps for its next backward: what is freed goes back to the system, and to get it again, page by
+page, takes longer than to fill it."""
+
+
+class _Spare(threading.local):
+    def __init__(self) -> None:
+        self.memory = torch.empty(0, dtype=torch.uint8)
+
+
+_spare = _Spare()
+
+
+def _own(call: Call, shapes: dict[str, tuple[int, int]]) -> dict[str, Tensor]:
+    """Memory for what a backward needs for itself; it holds anything at first."""
+    size = reserve(shapes) * call.c_0.element_size()
+    memory = _spare.memory
+    if len(memory) < size:
+        memory = torch.empty(size, dtype=torch.uint8)
+        if size <= KEPT:
+            _spare.memory = memory
+    return parts(memory[:size].view(call.c_0.dtype), shapes)
 
 
 def _arguments(call: Call) -> dict[str, Tensor | None]:
@@ -122,17 +147,20 @@ def backward(
 ) -> tuple[Tensor, Tensor]:
     """∂h_0 and ∂c_0; fills the valid cells of d_x (L, N, E), adds to d, the gradients by the names in ``Weights``."""
     _, _, G, H, P = call.sizes
-    M, new = call.cells, call.c_0.new_empty
+    M = call.cells
     if M == 0:
         return d_h_n, d_c_n
-    d_h_0, d_c_0, d_z = torch.empty_like(d_h_n), torch.empty_like(d_c_n), new(M, G * H)
-    found: dict[str, Tensor | None] = {"d_z": d_z}
+    d_h_0, d_c_0 = torch.empty_like(d_h_n), torch.empty_like(d_c_n)
+    shapes = {"d_z": (M, G * H)}
     if call.normed:
-        found |= {"d_r": new(M, G * H), "d_u": new(M, H)}
+        shapes |= {"d_r": (M, G * H), "d_u": (M, H)}
     if call.weight_hr is not None:
-        found["d_p"] = new(M, P)
+        shapes["d_p"] = (M, P)
+    found: dict[str, Tensor | None] = {**_own(call, shapes)}
     given = {"y": y, "d_y": d_y, "d_h_n": d_h_n, "d_c_n": d_c_n, "d_h_0": d_h_0, "d_c_0": d_c_0}
     compiled.run("backward", call, _arguments(call) | _for_kernels(kept) | given | found)
+    d_z = found["d_z"]
+    assert d_z is not None
 
     if call.normed and (d_u := found.pop("d_u")) is not None:
         _add_sums(d["gain_ih"], d_z, kept["a"], kept["a_mean"], kept["a_scale"])
