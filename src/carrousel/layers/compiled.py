@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -29,7 +30,12 @@ kernels: Any = _find()
 
 
 def _isa() -> str:
-    return kernels.choose_isa(os.environ.get("CARROUSEL_ISA", ""))
+    return _chosen(os.environ.get("CARROUSEL_ISA", ""))
+
+
+@lru_cache
+def _chosen(wanted: str) -> str:
+    return kernels.choose_isa(wanted)
 
 
 def unavailable() -> str:
@@ -59,15 +65,14 @@ def missing(x: Tensor, weight: Tensor) -> str:
     return unavailable()
 
 
-def run(name: str, call: Call, tensors: dict[str, Tensor | None]) -> None:
-    """Call the kernel ``train_{name}``, see native/train.h, with the tensors that it reads and fills."""
-    L, N, G, H, P = call.sizes
-    E, M = call.x.shape[2], call.cells
+@lru_cache(256)
+def _shapes(L: int, N: int, E: int, G: int, H: int, P: int, M: int) -> dict[str, tuple[int, ...]]:
+    """Of all that a kernel may read and fill."""
     by_cell = {
         "a": G * H, "z": G * H, "c": H, "r_hat": G * H, "r_scale": 1, "u_hat": H, "u_scale": 1, "m": H,
         "d_a": G * H, "d_z": G * H, "d_r": G * H, "d_u": H, "d_p": P,
     }  # fmt: skip
-    shapes: dict[str, tuple[int, ...]] = {name: (M, width) for name, width in by_cell.items()} | {
+    return {name: (M, width) for name, width in by_cell.items()} | {
         "x": (L, N, E), "w_ih": (G * H, E), "b_ih": (G * H,), "place": (M,), "cell": (L, N), "lengths": (N,),
         "h_0": (N, P), "c_0": (N, H), "h_n": (N, P), "c_n": (N, H), "y": (L, N, P),
         "d_h_0": (N, P), "d_c_0": (N, H), "d_h_n": (N, P), "d_c_n": (N, H), "d_y": (L, N, P), "d_x": (L, N, E),
@@ -76,6 +81,13 @@ def run(name: str, call: Call, tensors: dict[str, Tensor | None]) -> None:
         "gain_c": (H,), "bias_c": (H,), "mask_h": (N, P), "mask_g": (L, N, H), "keep_h": (L, N, P),
         "keep_c": (L, N, H),
     }  # fmt: skip
+
+
+def run(name: str, call: Call, tensors: dict[str, Tensor | None]) -> None:
+    """Call the kernel ``train_{name}``, see native/train.h, with the tensors that it reads and fills."""
+    L, N, G, H, P = call.sizes
+    E, M = call.x.shape[2], call.cells
+    shapes = _shapes(L, N, E, G, H, P, M)
     real = call.c_0.dtype
     present = {name: tensor.contiguous() for name, tensor in tensors.items() if tensor is not None}
     for what, tensor in present.items():
