@@ -142,11 +142,11 @@ def _confusion(evaluation: ClassifyEvaluation) -> str:
         total = max(1, int(counts[k].sum()))
         cells = [escape(evaluation.classes[k])]
         for j in shown.tolist():
-            share = counts[k, j] / total
+            share = int(counts[k, j]) / total
             colour = "var(--c-carrousel)" if k == j else "var(--c2)"
             wash = f"color-mix(in srgb, {colour} {round(55 * share + 8 * (share > 0))}%, transparent)"
             cells.append(f'<td style="background: {wash}">{counts[k, j] or "·"}</td>')
-        rows.append([*cells, percent(counts[k, k] / total) if counts[k].sum() else "–", digits(float(f1[k]))])
+        rows.append([*cells, percent(int(counts[k, k]) / total) if counts[k].sum() else "–", digits(float(f1[k]))])
     head = ["True class, down", *(escape(evaluation.classes[k]) for k in shown.tolist()), "Found", "F1"]
     left = len(evaluation.classes) - len(shown)
     more = f" The {left} rarest classes are left out." if left else ""

@@ -356,8 +356,9 @@ class Classifier:
         text = isinstance(sequences, str) and not labelled and fitted is not None and fitted.words is not None
         if text and not _names_a_file(sequences):
             return of_arrays([sequences], None)
-        if hasattr(sequences, "to_list") and not hasattr(sequences, "columns"):
-            sequences = sequences.to_list()  # a column of a frame, whose index says nothing here
+        column = getattr(sequences, "to_list", None)
+        if column is not None and not hasattr(sequences, "columns"):
+            sequences = column()  # of a frame, whose index says nothing here
         listed = isinstance(sequences, (list, tuple, np.ndarray))
         if labels is not None or listed:
             if labelled and labels is None:
