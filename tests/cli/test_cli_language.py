@@ -101,6 +101,25 @@ def test_evaluate_shows_what_adapting_to_the_text_brings(words):
     assert "neural cache" in succeed("evaluate", "runs/fish", "other.txt", "--cache-window", 9, cwd=words)
 
 
+def test_a_report_of_the_evaluated_text_is_one_page(words):
+    succeed("evaluate", "runs/fish", "other.txt", "--cache", "--report", "report.html", cwd=words)
+    page = (words / "report.html").read_text("utf-8")
+    assert "Language: other.txt" in page
+    assert "Carrousel, neural cache" in page
+    assert 'title="' in page.partition('<div class="read">')[2]
+
+
+def test_the_demo_leaves_a_model_and_a_report(words, monkeypatch):
+    monkeypatch.setattr("carrousel.cli._text.text_paths", lambda names: [words / "fish.txt"])
+    out = succeed("demo", "language", "-o", words / "runs/play", "--minutes", 0.02, "--seed", 1, cwd=words)
+    assert "n-grams by Kneser-Ney" in out
+    assert str(words / "runs/play.html") in out
+    page = (words / "runs/play.html").read_text("utf-8")
+    assert "Learning rate" in page
+    assert "The scored tenth also chose the weights" in page
+    assert carrousel.load(words / "runs/play").generate(tokens=5, seed=0)
+
+
 def test_evaluate_of_the_last_part_scores_that_part(words):
     found = json.loads(succeed("evaluate", "runs/fish", "fish.txt", "--last", 0.1, "--json", cwd=words))
     last = TEXT[len(TEXT) - math.ceil(len(TEXT) / 10) :]

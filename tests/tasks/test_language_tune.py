@@ -95,6 +95,22 @@ def test_the_start_is_kept_where_nothing_better_is_found(start):
     assert tuned.history.best_step == 0
 
 
+def test_without_a_limit_a_small_text_gets_enough_steps(start, monkeypatch):
+    seen = []
+
+    def watched(model, batches, loss, validate, settings, **how):
+        seen.append((settings.max_epochs, batches.chunks))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(language_fit, "train", watched)
+    for text in (OTHER, OTHER * 30):
+        with pytest.raises(KeyboardInterrupt):
+            start.fine_tune(text, progress=silent)
+    (few, chunks), (many, more) = seen
+    assert (few - 1) * chunks < 150 <= few * chunks
+    assert many == 10 < 150 / chunks < more
+
+
 def test_settings_are_those_of_the_start_but_for_its_limits_and_rate(start):
     tuned = start.fine_tune(OTHER, max_steps=3, dropout=0.25, progress=silent)
     s = tuned.settings

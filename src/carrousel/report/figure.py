@@ -269,8 +269,8 @@ def pit(evidence: Evidence) -> Spec:
     }
 
 
-def training(history: Any) -> dict[str, Spec]:
-    """Loss and learning rate over the epochs of one training history."""
+def training(history: Any, loss: str = "quantile loss") -> dict[str, Spec]:
+    """Loss, whose unit is given, and learning rate over the epochs of one training history."""
     rows = history.rows
     epoch = numbers([row.epoch for row in rows], 100.0)
     losses = {name: np.array([getattr(row, f"{name}_loss") for row in rows], float) for name in ("train", "validation")}
@@ -282,7 +282,7 @@ def training(history: Any) -> dict[str, Spec]:
         "label": "Training and validation loss by epoch",
         "height": 300,
         "x": {"label": "epoch"},
-        "y": {"kind": "log" if wide else "linear", "label": "quantile loss"},
+        "y": {"kind": "log" if wide else "linear", "label": loss},
         "marks": [
             {"kind": "line", "name": "training", "style": "s-0", "x": epoch, "y": numbers(losses["train"])},
             {

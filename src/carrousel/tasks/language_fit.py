@@ -23,6 +23,7 @@ from carrousel.training import History, Report, TrainingSettings, device, layer_
 
 Tokens = npt.NDArray[np.generic]
 DEFAULT_EPOCHS = 10
+LEAST_STEPS = 150  # of a fine-tuning without any limit: a small text has few steps in an epoch
 VALIDATION_STREAMS = 32  # at most, and none shorter than:
 VALIDATION_LEAST = 256  # tokens, beside which the cold beginning of a stream is small
 VALIDATION_TOKENS = 1024  # of each stream; more only cost time
@@ -145,7 +146,7 @@ def fit_language(
     ----------
     tokens, held_out : ids (T,) of the two parts
     start : weights to go on from; they are kept where none that come after are better on ``held_out``
-    tuning : how; None: all layers alike
+    tuning : how
 
     Returns
     -------
@@ -194,7 +195,7 @@ def fit_language(
         return mean_loss(found.network if isinstance(found, Sampled) else found, later)
 
     def groups(model: nn.Module) -> list[dict[str, Any]]:
-        t = tuning or Tuning(factor=1, unfreeze=0)
+        t = tuning or Tuning()
         return layer_groups(network.layers(), s.weight_decay, factor=t.factor, stage=t.unfreeze / s.num_layers)
 
     history = train(
@@ -202,7 +203,7 @@ def fit_language(
         batches,
         loss,
         validate,
-        _training(s, streams, batches.chunks),
+        _training(s, streams, batches.chunks, LEAST_STEPS if start is not None else 0),
         groups=groups,
         run_dir=run_dir,
         resume=resume,
@@ -215,10 +216,10 @@ def fit_language(
     return network.weights(), history
 
 
-def _training(s: LanguageSettings, streams: int, chunks: int) -> TrainingSettings:
-    """What the loop is told; an epoch has so many chunks."""
+def _training(s: LanguageSettings, streams: int, chunks: int, least: int) -> TrainingSettings:
+    """What the loop is told; an epoch has so many chunks. Without any limit: so many steps at least."""
     limited = s.max_epochs or s.max_steps or s.minutes
-    epochs = s.max_epochs if limited else DEFAULT_EPOCHS
+    epochs = s.max_epochs if limited else max(DEFAULT_EPOCHS, math.ceil(least / chunks))
     known = [n for n in (s.max_steps, epochs and epochs * chunks) if n]
     descent = s.optimizer == "asgd"
     return TrainingSettings(

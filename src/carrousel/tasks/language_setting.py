@@ -100,9 +100,11 @@ def stored(settings: LanguageSettings) -> dict[str, Any]:
 class Tuning:
     """How a trained network is trained on, from its top layer down.
 
+    By default all layers alike: on small texts neither way was better than that (docs/benchmarks/finetune.md).
+
     Parameters
     ----------
-    factor : by which each layer's learning rate is below that of the layer above
+    factor : by which each layer's learning rate is below that of the layer above; 2.6 in the paper
     unfreeze : share of the training after which the last layer has joined, evenly one after another; 0: all train from
         the beginning
 
@@ -111,8 +113,8 @@ class Tuning:
     Howard & Ruder 2018 (§3.2, §3.3).
     """
 
-    factor: Annotated[float, Range(1)] = 2.6
-    unfreeze: Share = 0.2
+    factor: Annotated[float, Range(1)] = 1.0
+    unfreeze: Share = 0.0
 
     def __post_init__(self) -> None:
         check(self, where="fine_tune")

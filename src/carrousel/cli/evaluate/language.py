@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -44,6 +45,9 @@ def command(
         float | None, typer.Option("--dynamic-decay", metavar="D", help="Towards the trained weights, a step.")
     ] = None,
     length: Annotated[int | None, typer.Option("--dynamic-length", metavar="N", help="Tokens a step.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write a self-contained HTML page, the text in colours.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all scores as JSON.")] = False,
 ) -> None:
     """Score text: nats and bits a character, perplexity a token, beside n-grams of the text the model was trained on.
@@ -74,6 +78,15 @@ def command(
         show_notes(["parts of this text were trained on: the scores flatter the model, and the n-grams even more"])
     if own.unknown:
         show_notes([f"{own.unknown} of {own.tokens} characters are unknown to the model, which scores them as such"])
+    if report is not None:
+        from carrousel.report.language import write_language_report
+
+        found = {name: score for name, score in scores.items() if name in adaptive}
+        names = ", ".join(text)
+        write_language_report(
+            report, model=language, text=texts, adaptive=found, title=f"Language: {names}", artifact=run
+        )
+        remark(f"wrote {report}")
     if as_json:
         print(json.dumps({"tokens": own.tokens, "characters": own.characters, "unknown": own.unknown,
                           "scores": {name: _plain(score) for name, score in scores.items()}}, indent=2))  # fmt: skip

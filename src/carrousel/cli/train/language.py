@@ -58,10 +58,10 @@ def command(
     ] = None,
     learning_rate: Annotated[float | None, typer.Option(metavar="R", help="Largest of the training.")] = None,
     factor: Annotated[
-        float | None, typer.Option(metavar="F", help="With --from: what each lower layer's rate is divided by.")
+        float | None, typer.Option(metavar="F", help="With --from: divides each lower layer's rate. Default: 1.")
     ] = None,
     unfreeze: Annotated[
-        float | None, typer.Option(metavar="SHARE", help="With --from: of the run, until the lowest layer has joined.")
+        float | None, typer.Option(metavar="SHARE", help="With --from: of the run, until all layers train. Default: 0.")
     ] = None,
     precision: Annotated[
         str | None,
