@@ -166,9 +166,34 @@ def test_a_new_model_begins_as_carrousel_begins_one():
     with torch.no_grad():
         inputs = model.embedding(torch.arange(3000)) * 8  # s = 8: what reaches the LSTM has variance 1
         assert inputs.std() == pytest.approx(1, abs=0.01)
-        assert model.lstm.weight_ih_l0.abs().max() == pytest.approx(8 / 10, rel=0.01)
+        assert model.lstm.weight_ih_l0.abs().max() == pytest.approx(1 / 10, rel=0.01)
+        assert torch.equal(model.state_dict()["lstm.weight_ih_l0"], 8 * model.lstm.weight_ih_l0)
         assert model.lstm.weight_hh_l0.abs().max() == pytest.approx(1 / 10, rel=0.01)
         assert not model.head.bias.any()
+
+
+def test_tensors_go_into_a_model_and_out_of_it_in_the_form_on_disk(folder):
+    stored = {name: torch.from_numpy(array) for name, array in artifact.read(folder).weights.items()}
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    other = CarrouselForCausalLM(model.config).eval()
+    within = torch.nn.ModuleDict({"inner": CarrouselForCausalLM(model.config)}).eval()
+    assert not other.load_state_dict(stored).missing_keys
+    within.load_state_dict({f"inner.{name}": tensor for name, tensor in stored.items()})
+    ids = some_ids(folder)
+    for loaded in (other, within["inner"]):
+        assert torch.equal(loaded(ids).logits, model(ids).logits)
+    for name, tensor in stored.items():
+        assert torch.equal(within.state_dict()[f"inner.{name}"], tensor)
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(other.parameters(), model.parameters(), strict=True))
+    assert torch.equal(4 * model.lstm.weight_ih_l0, stored["lstm.weight_ih_l0"])  # s = 4 for vectors of 12
+
+
+def test_what_is_not_on_disk_in_its_size_begins_anew(folder):
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_pretrained(folder, hidden_size=20, ignore_mismatched_sizes=True)
+    assert model.lstm.weight_ih_l0.shape == (4 * 20, 12)
+    assert float(model.lstm.weight_ih_l0.detach().abs().max()) == pytest.approx(20**-0.5, rel=0.01)
+    assert torch.equal(model.embedding.weight, AutoModelForCausalLM.from_pretrained(folder).embedding.weight)
 
 
 def test_a_configuration_alone_goes_to_disk_and_back(tmp_path):

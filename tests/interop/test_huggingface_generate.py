@@ -132,7 +132,7 @@ def test_a_detached_cache_carries_the_state_and_no_gradient():
     assert CACHE not in model(first)  # training keeps no state that nobody asked for
 
 
-def test_hidden_states_are_the_inputs_of_the_layers_and_what_the_last_gives():
+def test_hidden_states_are_the_vectors_of_the_tokens_and_what_each_layer_gives():
     text, mask = left_padded([ids(5), ids(8)])
     plain = MODEL(text, attention_mask=mask)
     answer = MODEL(text, attention_mask=mask, output_hidden_states=True)

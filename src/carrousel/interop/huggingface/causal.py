@@ -80,7 +80,7 @@ class CarrouselForCausalLM(CarrouselPreTrainedModel, GenerationMixin):
             past_key_values
         labels : int64 (N, L), the same as input_ids, −100 where nothing is to be predicted; nothing is from padding
         use_cache : return the cache; None: where one is given, else as the configuration says, but not in training
-        output_hidden_states : return also what comes into each layer and out of the last
+        output_hidden_states : return also the tokens' vectors and what each layer gives
         logits_to_keep : only of so many last tokens, 0 for all, or of these
 
         Returns

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Generator, Mapping
+from collections.abc import Container, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -76,12 +76,19 @@ class ArtifactModel(PreTrainedModel):
             with _files(pretrained_model_name_or_path, kwargs) as folder:
                 if folder is not None:
                     origin, generation = _open(folder), (folder / GENERATION).exists()
-        opened = super().from_pretrained(pretrained_model_name_or_path, *inputs, **kwargs)
-        model: Any = opened[0] if isinstance(opened, tuple) else opened
+        told = kwargs.pop("output_loading_info", False)
+        opened: Any = super().from_pretrained(
+            pretrained_model_name_or_path, *inputs, output_loading_info=True, **kwargs
+        )
+        model, info = opened
         model.origin = origin
+        model.after_loading({*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])})
         if origin is not None and model.can_generate() and not generation and kwargs.get("generation_config") is None:
             model.generation_config = model.default_generation()
-        return opened
+        return opened if told else model
+
+    def after_loading(self, fresh: Container[str]) -> None:
+        """Called once parameters have what is on disk, but for those of these names, which are fresh."""
 
     def network(self) -> Architecture:
         """The layers that this model is, by the names of its tensors."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any, NamedTuple
 
 import torch
@@ -25,7 +26,7 @@ CACHE = "cache" if "cache" in BaseModelOutputWithPast.__dataclass_fields__ else 
 
 
 class Read(NamedTuple):
-    """What the body gives: y (N, L, E), the cache behind it, and inputs and outputs of all layers if asked for."""
+    """What the body gives: y (N, L, E), the cache behind it, and its vectors and all layers' outputs if asked for."""
 
     y: Tensor
     cache: CarrouselCache | None
@@ -35,9 +36,9 @@ class Read(NamedTuple):
 class CarrouselPreTrainedModel(ArtifactModel):
     """Embedding, LSTM and projection, without a head.
 
-    They are those of ``layers.language.LanguageLSTM``, with s in the LSTM's first weights as the artifact has it, which
-    changes no bit of what the network gives. The state obeys the mask: padding, wherever it stands, changes neither
-    what is read after it nor the state.
+    They are those of ``layers.language.LanguageLSTM``. Its s stands in the LSTM's first weights on disk, and so it does
+    in ``state_dict``; the parameter itself is without s, since training is better so, and the bits are the same. The
+    state obeys the mask: padding, wherever it stands, changes neither what is read after it nor the state.
     """
 
     task = "language"
@@ -58,6 +59,24 @@ class CarrouselPreTrainedModel(ArtifactModel):
         """False: ``generate`` leaves it to the first forward to make the cache."""
         return False
 
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """The tensors as an artifact has them."""
+        found = super().state_dict(*args, **kwargs)
+        name = kwargs.get("prefix", "") + FIRST
+        found[name] = self.scale * found[name]
+        return found
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        """Called before those of the parts, which see what this leaves."""
+        if prefix + FIRST in state_dict:
+            state_dict[prefix + FIRST] = state_dict[prefix + FIRST] / self.scale
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+    @torch.no_grad()
+    def after_loading(self, fresh: Container[str]) -> None:
+        if FIRST not in fresh:
+            self.lstm.weight_ih_l0.data = self.lstm.weight_ih_l0 / self.scale  # not in place: it may be the caller's
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         """What ``LanguageLSTM`` begins with; weights that were loaded are marked and left alone."""
@@ -65,8 +84,7 @@ class CarrouselPreTrainedModel(ArtifactModel):
         if part is None:
             return
         fresh: dict[str, Tensor] = dict(LanguageLSTM(self.config.language_sizes).named_parameters())
-        fresh |= {FIRST: self.scale * fresh[FIRST], "head.bias": torch.zeros(self.config.vocab_size)}
-        fresh["head.weight"] = fresh["embedding.weight"]
+        fresh |= {"head.bias": torch.zeros(self.config.vocab_size), "head.weight": fresh["embedding.weight"]}
         for name, parameter in module.named_parameters(recurse=False):
             if not getattr(parameter, "_is_hf_initialized", False):
                 parameter.copy_(fresh[f"{part}.{name}"])
@@ -126,15 +144,15 @@ class CarrouselPreTrainedModel(ArtifactModel):
     def _run(
         self, x: Tensor, state: LSTMState | None, lengths: Tensor | None, every: bool
     ) -> tuple[Tensor, LSTMState, list[Tensor]]:
-        """The LSTM over x (N, L, E): its output, its state, and what comes into each layer and out of the last."""
+        """The LSTM over x (N, L, E): its output, its state, and if asked for x and what each layer gives."""
         if not every:
-            y, after = self.lstm(x.transpose(0, 1), state, lengths)
+            y, after = self.lstm(self.scale * x.transpose(0, 1), state, lengths)
             return y.transpose(0, 1), after, []
         state = self.lstm.initial_state(len(x)) if state is None else state
         layers, h, c = [x], list[Tensor](), list[Tensor]()
         for k in range(self.lstm.num_layers):
             layer, parameters = _layer(self.lstm, k)
-            seen = dropout(x, self.lstm.dropout, self.training) if k else x
+            seen = dropout(x, self.lstm.dropout, self.training) if k else self.scale * x
             before = (state.h[k : k + 1], state.c[k : k + 1])
             y, after = torch.func.functional_call(layer, parameters, (seen.transpose(0, 1), before, lengths))
             x = y.transpose(0, 1)
