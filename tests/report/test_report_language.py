@@ -45,7 +45,8 @@ def coloured(html: str) -> list[tuple[int, str, str]]:
     return [(int(colour), unescape(title), unescape(text)) for colour, title, text in spans]
 
 
-def test_a_reading_costs_what_the_model_and_the_ngrams_say(model):
+def test_a_reading_costs_what_the_model_and_the_ngrams_say(model, monkeypatch):
+    monkeypatch.setattr("carrousel.report.language.VALUES", 2000)  # some hundred tokens at once
     reading = read(model, [OTHER, TEXT[:70]])
     assert reading.starts == [0, len(OTHER)]
     assert reading.nats.sum() == pytest.approx(model.score([OTHER, TEXT[:70]]).nats)
