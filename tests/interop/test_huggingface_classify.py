@@ -51,6 +51,7 @@ def test_the_most_probable_class_is_called_by_its_label(classifier, classifier_f
 def test_padding_on_either_side_changes_nothing(classifier_folder, side):
     model = AutoModelForSequenceClassification.from_pretrained(classifier_folder)
     assert type(model) is CarrouselForSequenceClassification
+    assert model.config.architectures == [CarrouselForSequenceClassification.__name__]
     tokenizer = AutoTokenizer.from_pretrained(classifier_folder, padding_side=side)
     batch = model(**tokenizer(TEXTS, padding=True, return_tensors="pt")).logits
     for row, text in enumerate(TEXTS):

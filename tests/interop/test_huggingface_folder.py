@@ -48,6 +48,7 @@ def test_auto_classes_open_an_artifact_whose_logits_are_those_of_the_engine(whic
     assert type(AutoConfig.from_pretrained(folder)) is CarrouselConfig
     assert type(AutoTokenizer.from_pretrained(folder)) is CarrouselTokenizer
     assert [config.task for config in (model.config, AutoConfig.from_pretrained(str(folder)))] == ["language"] * 2
+    assert model.config.architectures == [CarrouselForCausalLM.__name__]
 
 
 @BOTH

@@ -300,7 +300,7 @@ class Classifier:
             context=fitted.context,
             card=classify_card(fitted, settings),
             extras={} if fitted.words is None else {FILE: fitted.words.to_json()},
-            model_class="CarrouselClassifier",
+            model_class="CarrouselForSequenceClassification" if fitted.words else "CarrouselClassifier",
         )
         return save(Path(path), artifact, overwrite=overwrite)
 

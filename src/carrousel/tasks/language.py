@@ -346,7 +346,7 @@ class LanguageModel:
             context={"tokens": fitted.tokens},
             card=language_card(fitted, settings),
             extras={FILE: fitted.tokenizer.to_json()},
-            model_class="CarrouselLanguageModel",
+            model_class="CarrouselForCausalLM",
         )
         return save(Path(path), artifact, overwrite=overwrite)
 
