@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from carrousel.errors import ArtifactError, CarrouselError
 
 if TYPE_CHECKING:
-    from carrousel.engine import Engine, Session
+    from carrousel.engine import Dtype, Engine, Session
     from carrousel.tasks.classify import Classifier
     from carrousel.tasks.detect import Detector
     from carrousel.tasks.forecast import Forecaster
@@ -46,12 +46,14 @@ def __getattr__(name: str) -> Any:
     return getattr(import_module(_HOMES[name]), name)
 
 
-def load(path: str | Path) -> Any:
+def load(path: str | Path, *, dtype: Dtype = "float32") -> Any:
     """Read a saved model, of whatever task, without PyTorch.
 
     Parameters
     ----------
     path : the folder that ``save`` or ``carrousel train`` wrote
+    dtype : what the engine stores the weights of products as: "float32", "bfloat16" or "int8", a half and a quarter of
+        the bytes, which is what the time of a stream's step depends on; see ``Engine``. ``evaluate`` says what it costs
 
     Returns
     -------
@@ -60,10 +62,11 @@ def load(path: str | Path) -> Any:
     Raises
     ------
     ArtifactError : what is missing or wrong, and where
+    SettingError : an unknown dtype, or another than float32 for a detector
     """
     from carrousel.artifact import read
 
     artifact = read(Path(path))
     if artifact.task not in _TASKS:
         raise ArtifactError(f"{path}: expected a model for {' or '.join(map(repr, _TASKS))}, got {artifact.task!r}")
-    return __getattr__(_TASKS[artifact.task]).from_artifact(artifact)
+    return __getattr__(_TASKS[artifact.task]).from_artifact(artifact, dtype=dtype)

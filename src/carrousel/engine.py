@@ -10,7 +10,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -67,9 +67,7 @@ class Engine:
     ) -> None:
         self._architecture = Architecture.from_data(architecture)
         check_weights(self._architecture, weights)
-        if dtype not in get_args(Dtype):
-            raise SettingError(f"dtype: unknown name {dtype!r}; {nearest(str(dtype), get_args(Dtype))}")
-        self._dtype: Dtype = dtype
+        self._dtype: Dtype = check_dtype(dtype)
         isa = native.chosen()
         self._network = (
             NumpyNetwork(self._architecture, weights, dtype)
@@ -440,6 +438,18 @@ def _whole(name: str, value: object) -> int:
     if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
         raise SettingError(f"{name}: expected an integer of at least 1, got {value!r}")
     return int(value)
+
+
+def check_dtype(dtype: str) -> Dtype:
+    """The name of how weights may be stored.
+
+    Raises
+    ------
+    SettingError : an unknown one
+    """
+    if dtype not in get_args(Dtype):
+        raise SettingError(f"dtype: unknown name {dtype!r}; {nearest(str(dtype), get_args(Dtype))}")
+    return cast(Dtype, dtype)
 
 
 def _check_array(name: str, array: object, shape: tuple[int | str, ...], dtypes: tuple[str, ...] = FLOATS) -> None:

@@ -16,6 +16,7 @@ from carrousel import load
 from carrousel.artifact import Artifact, save
 from carrousel.config import from_dict, to_dict
 from carrousel.data.sequence import Roles, Sequences, of_arrays, read_sequences
+from carrousel.engine import Dtype, check_dtype
 from carrousel.errors import ConfigError, DataError, NotTrainedError, SettingError, WeightsError, require
 from carrousel.features.classify import ClassifySizes, Scaler
 from carrousel.features.word import FILE, Words
@@ -310,8 +311,8 @@ class Classifier:
         return load(path)
 
     @classmethod
-    def from_artifact(cls, artifact: Artifact) -> Classifier:
-        """The model of an artifact.
+    def from_artifact(cls, artifact: Artifact, *, dtype: Dtype = "float32") -> Classifier:
+        """The model of an artifact, its weights stored as ``dtype``.
 
         Raises
         ------
@@ -347,6 +348,7 @@ class Classifier:
             words=words,
             scaler=scaler,
             context=_checked(dict(artifact.context or {}), sizes),
+            dtype=check_dtype(dtype),
         )
         return model
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from carrousel.data.sequence import Sequences
-from carrousel.engine import Engine
+from carrousel.engine import Dtype, Engine
 from carrousel.errors import DataError
 from carrousel.features.classify import ClassifySizes, Scaler, padded, windows
 from carrousel.features.word import Words
@@ -35,6 +35,7 @@ class FittedClassifier:
     words : of texts
     scaler : of numbers
     context : arrays of the baseline, see ``tasks.classify_baseline``
+    dtype : what the engine stores the weights as
     """
 
     sizes: ClassifySizes
@@ -43,10 +44,11 @@ class FittedClassifier:
     words: Words | None = None
     scaler: Scaler | None = None
     context: dict[str, npt.NDArray[Any]] = field(default_factory=dict[str, npt.NDArray[Any]])
+    dtype: Dtype = "float32"
 
     @cached_property
     def engine(self) -> Engine:
-        return Engine(self.sizes.architecture(), self.weights)
+        return Engine(self.sizes.architecture(), self.weights, dtype=self.dtype)
 
     @cached_property
     def answers(self) -> npt.NDArray[Any]:

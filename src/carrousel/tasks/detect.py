@@ -16,7 +16,7 @@ from carrousel.config import from_dict, to_dict
 from carrousel.data.panel import Panel
 from carrousel.data.schema import Schema
 from carrousel.digest import sha256
-from carrousel.engine import Engine
+from carrousel.engine import Dtype, Engine, check_dtype
 from carrousel.errors import ConfigError, HistoryError, NotTrainedError, SettingError, WeightsError, require
 from carrousel.online.watch import Watch
 from carrousel.stream import DetectStream, Incident, Rules, Streams
@@ -390,13 +390,18 @@ class Detector:
         )
 
     @classmethod
-    def from_artifact(cls, artifact: Artifact) -> Detector:
+    def from_artifact(cls, artifact: Artifact, *, dtype: Dtype = "float32") -> Detector:
         """A detector out of its saved form.
 
         Raises
         ------
+        SettingError : another dtype than float32
         ConfigError, WeightsError : settings, statistics or states that do not fit each other
         """
+        if check_dtype(dtype) != "float32":
+            raise SettingError(
+                f"dtype: expected 'float32' for a detector, whose states are continued by the same bits, got {dtype!r}"
+            )
         detector = cls.__new__(cls)
         cls.__init__(detector)
         detector.settings = from_dict(DetectSettings, artifact.settings, where="settings")

@@ -16,6 +16,7 @@ from carrousel.config import from_dict, to_dict
 from carrousel.data.frame import frame_like
 from carrousel.data.panel import Panel
 from carrousel.data.schema import Schema
+from carrousel.engine import Dtype, check_dtype
 from carrousel.errors import HistoryError, NotTrainedError, SettingError, require
 from carrousel.stream import ForecastStream, forecast_columns
 from carrousel.tasks.backtest import Backtest, mase_scales, rolling_origins, target_ids, truth
@@ -394,8 +395,8 @@ class Forecaster:
         return load(path)
 
     @classmethod
-    def from_artifact(cls, artifact: Artifact) -> Forecaster:
-        """The model of an artifact.
+    def from_artifact(cls, artifact: Artifact, *, dtype: Dtype = "float32") -> Forecaster:
+        """The model of an artifact, its weights stored as ``dtype``.
 
         Raises
         ------
@@ -403,7 +404,8 @@ class Forecaster:
         """
         settings = from_dict(ForecastSettings, artifact.settings, where="config.json: settings")
         model = cls(**vars(settings))
-        model._fitted = FittedForecaster.from_artifact(artifact, settings.levels)
+        fitted = FittedForecaster.from_artifact(artifact, settings.levels)
+        model._fitted = replace(fitted, dtype=check_dtype(dtype))
         model.notes = list(model._fitted.learned.notes)
         return model
 

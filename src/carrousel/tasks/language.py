@@ -15,6 +15,7 @@ from carrousel import load
 from carrousel.artifact import Artifact, save
 from carrousel.config import from_dict, to_dict
 from carrousel.data.text import Document, Texts, documents
+from carrousel.engine import Dtype, check_dtype
 from carrousel.errors import ConfigError, NotTrainedError, SettingError, WeightsError, require
 from carrousel.features.language import LanguageSizes
 from carrousel.features.token import FILE, Ids, Tokenizer, check_size, encode, from_json, learn
@@ -356,8 +357,8 @@ class LanguageModel:
         return load(path)
 
     @classmethod
-    def from_artifact(cls, artifact: Artifact) -> LanguageModel:
-        """The model of an artifact.
+    def from_artifact(cls, artifact: Artifact, *, dtype: Dtype = "float32") -> LanguageModel:
+        """The model of an artifact, its weights stored as ``dtype``.
 
         Raises
         ------
@@ -384,6 +385,7 @@ class LanguageModel:
             weights=dict(artifact.weights),
             learned=learned,
             tokens=checked_tokens(dict(artifact.context or {}), sizes.vocabulary),
+            dtype=check_dtype(dtype),
         )
         return model
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from carrousel.data.text import Document, Texts, documents
-from carrousel.engine import Engine
+from carrousel.engine import Dtype, Engine
 from carrousel.errors import WeightsError
 from carrousel.features.language import LanguageSizes
 from carrousel.features.token import Ids, Tokenizer, encode, frequencies
@@ -34,6 +34,7 @@ class FittedLanguage:
     weights : of ``sizes.architecture()``
     learned : what the training found
     tokens : the last ids that it was trained on, int32 or uint8 (T,)
+    dtype : what the engine stores the weights as
     """
 
     sizes: LanguageSizes
@@ -41,10 +42,11 @@ class FittedLanguage:
     weights: dict[str, npt.NDArray[np.float32]]
     learned: LanguageLearned
     tokens: npt.NDArray[np.integer] = field(default_factory=lambda: np.empty(0, np.int32))
+    dtype: Dtype = "float32"
 
     @cached_property
     def engine(self) -> Engine:
-        return Engine(self.sizes.architecture(), self.weights)
+        return Engine(self.sizes.architecture(), self.weights, dtype=self.dtype)
 
     @cached_property
     def never(self) -> Ids:
