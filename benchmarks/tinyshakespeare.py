@@ -9,6 +9,7 @@ import argparse
 import math
 import os
 import time
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,14 +50,16 @@ class Result(NamedTuple):
     generated: float
 
 
-def carrousel(train: str, validation: str, minutes: float, seed: int) -> Result:
-    """Train for so many minutes, and score the whole validation part on the engine."""
+def carrousel(train: str, validation: str, minutes: float, seed: int, runs: Path | None) -> Result:
+    """Train for so many minutes, and score the whole validation part on the engine; saved to runs/<minutes>."""
     known = [budget for budget in RECIPES if minutes >= budget]
     recipe = RECIPES[max(known, default=3)]
     model = LanguageModel(minutes=minutes, seed=seed, **recipe)
     began = time.perf_counter()
     model.fit(train, validation=validation, progress=lines)
     spent = (time.perf_counter() - began) / 60
+    if runs is not None:
+        model.save(runs / f"{minutes:g}")
     learned = model.fitted.learned
     carried = model.score(validation).nats_per_character
     began = time.perf_counter()
@@ -178,6 +181,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="torch threads (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     parser.add_argument("--iterations", type=int, default=2000, help="of the GPT (default: %(default)s)")
+    parser.add_argument("--runs", type=Path, help="save the models there, for generation.py")
     parser.add_argument("--try", dest="dry", action="store_true", help="print the page's table, write nothing")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -188,7 +192,7 @@ def main() -> None:
     known = sorted(set(text))
     ids = torch.as_tensor([known.index(character) for character in text])
     found = [gpt(ids[:border], ids[border:], len(known), options.iterations, options.seed)]
-    found += [carrousel(train, validation, minutes, options.seed) for minutes in options.minutes]
+    found += [carrousel(train, validation, minutes, options.seed, options.runs) for minutes in options.minutes]
     counted = LanguageModel(hidden_size=1, embedding_size=1, max_steps=1).fit(train, validation="the end")
     grams = counted.baseline(validation).nats_per_character
     header = ["", "nats, state carried", f"nats, blocks of {BLOCK}", "minutes", "parameters", "steps", "epochs",
