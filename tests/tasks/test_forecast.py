@@ -10,6 +10,7 @@ import pytest
 
 from carrousel import errors
 from carrousel.tasks.forecast import Forecaster
+from carrousel.training import silent
 from small import SMALL, head, table
 
 COLUMNS = ["Carrousel", "Carrousel-lo-90", "Carrousel-lo-50", "Carrousel-hi-50", "Carrousel-hi-90"]
@@ -165,6 +166,21 @@ def test_an_ensemble_averages_networks_of_different_seeds(long_table):
     assert "head_1.weight" in pair.fitted.weights
     mean = np.mean([model.predict()["Carrousel"] for model in single], axis=0)
     np.testing.assert_allclose(pair.predict()["Carrousel"], mean, atol=1e-4)
+
+
+def test_an_ensemble_that_was_interrupted_in_its_first_network_goes_on_to_the_same_weights(long_table, tmp_path):
+    def stop(report):
+        if report.step >= 20:
+            raise KeyboardInterrupt
+
+    settings = {**SMALL, "ensemble": 2}
+    whole = Forecaster(**settings).fit(long_table, progress=silent)
+    with pytest.raises(KeyboardInterrupt):
+        Forecaster(**settings).fit(long_table, run_dir=tmp_path / "run", progress=stop)
+    again = Forecaster(**settings).fit(long_table, run_dir=tmp_path / "run", resume=True, progress=silent)
+    assert all(np.array_equal(v, again.fitted.weights[k]) for k, v in whole.fitted.weights.items())
+    with pytest.raises(errors.SettingError, match="expected a checkpoint"):
+        Forecaster(**settings).fit(long_table, run_dir=tmp_path / "none", resume=True, progress=silent)
 
 
 def test_bands_cover_their_share_of_unseen_rows():

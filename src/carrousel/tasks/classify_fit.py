@@ -19,7 +19,7 @@ from carrousel.features.classify import ClassifySizes, padded
 from carrousel.layers.augment import jittered, scaled, warped
 from carrousel.layers.classify import ClassifyLSTM
 from carrousel.tasks.classify_setting import ClassifySettings
-from carrousel.training import History, Report, TrainingSettings, device, seeded, train
+from carrousel.training import History, Report, TrainingSettings, begun, device, seeded, train
 
 Index = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -173,7 +173,7 @@ def fit_classifier(
             train(
                 model, trained, loss, validate, _limits(s, len(trained), sizes.members, member),
                 run_dir=run_dir / folder if run_dir else None,
-                resume=resume and run_dir is not None and (run_dir / folder).exists(),  # the rest had not begun
+                resume=resume and (member == 0 or run_dir is None or begun(run_dir / folder)),
                 log_dir=log_dir / folder if log_dir else None,
                 progress=None if progress is None else _whole(progress, member, s, sizes.members, began),
             )

@@ -38,7 +38,7 @@ from carrousel.tasks.backtest import truth
 from carrousel.tasks.fitted import FittedForecaster
 from carrousel.tasks.plan import Split, learn, training_part
 from carrousel.tasks.setting import ForecastSettings
-from carrousel.training import History, Report, TrainingSettings, device, seeded, train
+from carrousel.training import History, Report, TrainingSettings, begun, device, seeded, train
 
 Floats = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
@@ -291,7 +291,7 @@ def fit_members(
             validate,
             replace(settings, seed=seed),
             run_dir=run_dir / folder if run_dir else None,
-            resume=resume,
+            resume=resume and (member == 0 or run_dir is None or begun(run_dir / folder)),
             log_dir=log_dir / folder if log_dir else None,
             progress=progress,
         )

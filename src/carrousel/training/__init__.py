@@ -1,6 +1,7 @@
 """One training loop for every task: see ``train``."""
 
 from carrousel.training.batch import Batches, OrderedBatches, seeded
+from carrousel.training.checkpoint import begun
 from carrousel.training.history import History, Row
 from carrousel.training.loop import device, train
 from carrousel.training.optimizer import layer_groups, parameter_groups
@@ -17,6 +18,7 @@ __all__ = [
     "Report",
     "Row",
     "TrainingSettings",
+    "begun",
     "device",
     "layer_groups",
     "learning_rate_factor",

@@ -25,6 +25,11 @@ FORMAT = 1
 KEPT = 2
 
 
+def begun(run_dir: Path) -> bool:
+    """Whether there is a run to resume: one of several networks may not have had its turn."""
+    return any((run_dir / "checkpoints").glob("step-*"))
+
+
 class Checkpoints:
     """The checkpoints of one run, in ``run_dir/checkpoints/step-000000000123``.
 
