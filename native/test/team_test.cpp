@@ -32,7 +32,7 @@ TEST(several_threads_may_share_out_at_once) {
     std::vector<std::thread> callers;
     for (int k = 0; k < 3; ++k)
         callers.emplace_back([&] {
-            for (int round = 0; round < 200; ++round)
+            for (int round = 0; round < 20; ++round)
                 if (!each_once(3)) right = false;
         });
     for (std::thread& caller : callers) caller.join();
