@@ -248,11 +248,30 @@ def test_a_graph_can_be_gone_back_through_twice(lengths: list[int] | None) -> No
         assert_same_bits(got, expected)
 
 
-def test_differentiating_twice_is_refused_with_what_to_do() -> None:
-    layer, x = make({}), torch.randn(L, N, E, dtype=torch.float64, requires_grad=True)
-    with backend("native"):
+@every_variant
+@ragged_or_not
+def test_a_gradient_can_be_differentiated(options: dict[str, Any], lengths: list[int] | None) -> None:
+    layer, x = make(options), torch.randn(L, N, E, dtype=torch.float64)
+    for row, length in enumerate(lengths or []):
+        x[length:, row] = float("nan")  # padding is not looked at
+    x.requires_grad_()
+    found: list[list[torch.Tensor]] = []
+    for name in ("native", "torch"):
+        torch.manual_seed(3)
+        with backend(name):
+            y, state = layer(x, None, lengths)
+        inputs = [x, *layer.parameters()]
+        slopes = torch.autograd.grad((y**2 + y).sum() + state.c.sum(), inputs, create_graph=True)
+        found.append([*slopes, *torch.autograd.grad(sum((s**2).sum() for s in slopes), inputs)])
+    for got, expected in zip(*found, strict=True):
+        assert_agrees(got, expected, FLOAT64)
+
+
+def test_differentiating_twice_in_bfloat16_is_refused_with_what_to_do() -> None:
+    layer, x = make({}, torch.float32), torch.randn(L, N, E, requires_grad=True)
+    with backend("native"), torch.autocast("cpu", torch.bfloat16):
         y, _ = layer(x)
-    (slope,) = torch.autograd.grad((y**2).sum(), x, create_graph=True)
+    (slope,) = torch.autograd.grad((y.float() ** 2).sum(), x, create_graph=True)
     with pytest.raises(SettingError, match="create_graph"):
         slope.sum().backward()
 

@@ -12,7 +12,7 @@ from torch.library import custom_op, register_autograd, register_fake
 from ..errors import SettingError
 from . import recurrence
 from .call import Call, Ragged
-from .cell import Weights
+from .cell import Weights, directed, stepwise
 from .compiled import missing, unavailable, vectorised
 from .dropout import Masks
 
@@ -37,7 +37,7 @@ def scan(
     half: bool,
     recompute: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Run one layer in one direction; differentiable once.
+    """Run one layer in one direction; differentiable as often as wanted, but in bfloat16 and compiled once.
 
     Parameters
     ----------
@@ -169,6 +169,8 @@ def _differentiate(ctx: Any, *slopes: Tensor | None) -> Any:
     remaining = iter(tensors)
     call = Call(*(next(remaining) if other is None else other[0] for other in ctx.others))
     wants_x = ctx.needs_input_grad[0]
+    if torch.is_grad_enabled() and not torch.compiler.is_compiling() and not call.half:
+        return _differentiate_again(call, (d_y, d_h_n, d_c_n))
     plain = type(y) is Tensor and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
     run = _backward if plain else torch.ops.carrousel.lstm_backward
     values = run(d_y, d_h_n, d_c_n, y, reserve, wants_x, *call)
@@ -176,9 +178,32 @@ def _differentiate(ctx: Any, *slopes: Tensor | None) -> Any:
     return tuple(found.get(name) for name in Call._fields)
 
 
+def _differentiate_again(call: Call, slopes: tuple[Tensor | None, ...]) -> Any:
+    """The same gradients by torch's operations, step by step, which can be differentiated in turn."""
+    keeps = [share or None if keep is None else keep
+             for keep, share in ((call.keep_h, call.zone_h), (call.keep_c, call.zone_c))]  # fmt: skip
+    w = Weights(*(getattr(call, name) for name in Weights._fields))
+    masks = Masks(h=call.mask_h, g=call.mask_g, keep_h=keeps[0], keep_c=keeps[1])
+    x, lengths, padded = call.x.to(call.c_0.dtype), call.lengths, None
+    if lengths is not None:
+        padded = (torch.arange(len(x))[:, None] >= lengths)[:, :, None]
+        x = x.masked_fill(padded, 0.0)
+    y, h_n, c_n = directed(stepwise, x, call.h_0, call.c_0, w, lengths, masks, call.reverse)
+    outputs = (y if padded is None else y.masked_fill(padded, 0.0), h_n, c_n)
+    used = [(output, slope) for output, slope in zip(outputs, slopes, strict=True) if slope is not None]
+    names = [name for name in DIFFERENTIABLE if (given := getattr(call, name)) is not None and given.requires_grad]
+    values = torch.autograd.grad(
+        [output for output, _ in used], [getattr(call, name) for name in names], [slope for _, slope in used],
+        create_graph=True, allow_unused=True,
+    )  # fmt: skip
+    found = dict(zip(names, values, strict=True))
+    return tuple(found.get(name) for name in Call._fields)
+
+
 def _not_twice(*_: object) -> None:
     raise SettingError(
-        "LSTM: expected one differentiation, got a second one (create_graph=True), which native kernels do not have; "
+        "LSTM: expected one differentiation, got a second one (create_graph=True), which native kernels do not have "
+        "in bfloat16 and where they are compiled; "
         'run the forward under carrousel.layers.backend("torch")'
     )
 
