@@ -15,6 +15,8 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "isa.h"
@@ -249,80 +251,86 @@ std::shared_ptr<PyModel> make_model(const std::string& architecture, nb::dict we
         std::make_shared<const Model>(carrousel::parse_architecture(architecture, "architecture"), tensors, kind, isa));
 }
 
-// The recurrence for training; pointers by the names of Scan's members, of arrays that the caller keeps.
+// One layer's training; pointers by the names of Scan's members, of arrays that the caller keeps.
 template <class Real>
 carrousel::Scan<Real> make_scan(nb::tuple sizes, nb::dict pointers, nb::tuple keep, bool reverse) {
-    carrousel::Scan<Real> s{};
+    using Scan = carrousel::Scan<Real>;
+    static const std::unordered_map<std::string_view, const Real* Scan::*> read = {{"x", &Scan::x},
+                                                                                   {"w_ih", &Scan::w_ih},
+                                                                                   {"b_ih", &Scan::b_ih},
+                                                                                   {"b_hh", &Scan::b_hh},
+                                                                                   {"h_0", &Scan::h_0},
+                                                                                   {"c_0", &Scan::c_0},
+                                                                                   {"w_hh", &Scan::w_hh},
+                                                                                   {"w_hr", &Scan::w_hr},
+                                                                                   {"gain_ih", &Scan::gain_ih},
+                                                                                   {"gain_hh", &Scan::gain_hh},
+                                                                                   {"gain_c", &Scan::gain_c},
+                                                                                   {"bias_c", &Scan::bias_c},
+                                                                                   {"peephole", &Scan::peephole},
+                                                                                   {"mask_h", &Scan::mask_h},
+                                                                                   {"mask_g", &Scan::mask_g},
+                                                                                   {"keep_h", &Scan::draw_h},
+                                                                                   {"keep_c", &Scan::draw_c},
+                                                                                   {"d_y", &Scan::d_y},
+                                                                                   {"d_h_n", &Scan::d_h_n},
+                                                                                   {"d_c_n", &Scan::d_c_n}};
+    static const std::unordered_map<std::string_view, Real* Scan::*> filled = {{"y", &Scan::y},
+                                                                               {"h_n", &Scan::h_n},
+                                                                               {"c_n", &Scan::c_n},
+                                                                               {"z", &Scan::z},
+                                                                               {"c", &Scan::c},
+                                                                               {"a_hat", &Scan::a_hat},
+                                                                               {"a_scale", &Scan::a_scale},
+                                                                               {"r_hat", &Scan::r_hat},
+                                                                               {"r_scale", &Scan::r_scale},
+                                                                               {"u_hat", &Scan::u_hat},
+                                                                               {"u_scale", &Scan::u_scale},
+                                                                               {"m", &Scan::m},
+                                                                               {"d_h_0", &Scan::d_h_0},
+                                                                               {"d_c_0", &Scan::d_c_0},
+                                                                               {"d_x", &Scan::d_x},
+                                                                               {"d_w_ih", &Scan::d_w_ih},
+                                                                               {"d_w_hh", &Scan::d_w_hh},
+                                                                               {"d_w_hr", &Scan::d_w_hr},
+                                                                               {"d_b_ih", &Scan::d_b_ih},
+                                                                               {"d_b_hh", &Scan::d_b_hh},
+                                                                               {"d_peephole", &Scan::d_peephole},
+                                                                               {"d_gain_ih", &Scan::d_gain_ih},
+                                                                               {"d_gain_hh", &Scan::d_gain_hh},
+                                                                               {"d_gain_c", &Scan::d_gain_c},
+                                                                               {"d_bias_c", &Scan::d_bias_c}};
+    static const std::unordered_map<std::string_view, const std::int64_t* Scan::*> numbers = {
+        {"cell", &Scan::cell}, {"lengths", &Scan::lengths}, {"place", &Scan::place}};
+    Scan s{};
     std::size_t* const extents[] = {&s.L, &s.N, &s.E, &s.G, &s.H, &s.P, &s.M};
     for (std::size_t k = 0; k < 7; ++k) *extents[k] = nb::cast<std::size_t>(sizes[k]);
     s.keep_h = static_cast<Real>(nb::cast<double>(keep[0]));
     s.keep_c = static_cast<Real>(nb::cast<double>(keep[1]));
     s.reverse = reverse;
-    const auto find = [&](const char* name) -> void* {
-        return pointers.contains(name) ? reinterpret_cast<void*>(nb::cast<std::uintptr_t>(pointers[name])) : nullptr;
-    };
-    s.cell = static_cast<const std::int64_t*>(find("cell"));
-    s.lengths = static_cast<const std::int64_t*>(find("lengths"));
-    s.place = static_cast<const std::int64_t*>(find("place"));
-    const std::pair<const char*, const Real**> inputs[] = {{"x", &s.x},
-                                                           {"w_ih", &s.w_ih},
-                                                           {"b_ih", &s.b_ih},
-                                                           {"d_a", &s.d_a},
-                                                           {"h_0", &s.h_0},
-                                                           {"c_0", &s.c_0},
-                                                           {"w_hh", &s.w_hh},
-                                                           {"w_hr", &s.w_hr},
-                                                           {"peephole", &s.peephole},
-                                                           {"gain_hh", &s.gain_hh},
-                                                           {"b_hh", &s.b_hh},
-                                                           {"gain_c", &s.gain_c},
-                                                           {"bias_c", &s.bias_c},
-                                                           {"mask_h", &s.mask_h},
-                                                           {"mask_g", &s.mask_g},
-                                                           {"keep_h", &s.draw_h},
-                                                           {"keep_c", &s.draw_c},
-                                                           {"d_y", &s.d_y},
-                                                           {"d_h_n", &s.d_h_n},
-                                                           {"d_c_n", &s.d_c_n}};
-    const std::pair<const char*, Real**> outputs[] = {{"a", &s.a},
-                                                      {"d_x", &s.d_x},
-                                                      {"d_b", &s.d_b},
-                                                      {"d_w_ih", &s.d_w_ih},
-                                                      {"d_w_hh", &s.d_w_hh},
-                                                      {"d_w_hr", &s.d_w_hr},
-                                                      {"z", &s.z},
-                                                      {"y", &s.y},
-                                                      {"c", &s.c},
-                                                      {"h_n", &s.h_n},
-                                                      {"c_n", &s.c_n},
-                                                      {"r_hat", &s.r_hat},
-                                                      {"r_scale", &s.r_scale},
-                                                      {"u_hat", &s.u_hat},
-                                                      {"u_scale", &s.u_scale},
-                                                      {"m", &s.m},
-                                                      {"d_z", &s.d_z},
-                                                      {"d_h_0", &s.d_h_0},
-                                                      {"d_c_0", &s.d_c_0},
-                                                      {"d_r", &s.d_r},
-                                                      {"d_u", &s.d_u},
-                                                      {"d_p", &s.d_p}};
-    for (const auto& [name, member] : inputs) *member = static_cast<const Real*>(find(name));
-    for (const auto& [name, member] : outputs) *member = static_cast<Real*>(find(name));
+    for (const auto& [key, value] : pointers) {
+        const std::string_view name = nb::cast<const char*>(key);
+        void* const data = reinterpret_cast<void*>(nb::cast<std::uintptr_t>(value));
+        if (const auto found = read.find(name); found != read.end())
+            s.*(found->second) = static_cast<const Real*>(data);
+        else if (const auto own = filled.find(name); own != filled.end())
+            s.*(own->second) = static_cast<Real*>(data);
+        else
+            s.*(numbers.at(name)) = static_cast<const std::int64_t*>(data);
+    }
     return s;
 }
 
 // real: "float32", "float64", or "bfloat16": float32 whose products round their factors to it.
-enum class Pass { drive, forward, backward, gradients };
+enum class Pass { forward, backward };
 template <Pass pass>
 void train(const std::string& isa, const std::string& real, nb::tuple sizes, nb::dict pointers, nb::tuple keep,
            bool reverse, std::size_t threads) {
     const carrousel::Trainers& trainers = carrousel::trainers(carrousel::choose_isa(isa));
     const auto run = [&](const auto& trainer, const auto& scan) {
         nb::gil_scoped_release release;
-        if constexpr (pass == Pass::drive) carrousel::scan_drive(trainer, scan, threads);
         if constexpr (pass == Pass::forward) carrousel::scan_forward(trainer, scan, threads);
         if constexpr (pass == Pass::backward) carrousel::scan_backward(trainer, scan, threads);
-        if constexpr (pass == Pass::gradients) carrousel::scan_gradients(trainer, scan, threads);
     };
     if (real == "float64")
         run(trainers.twice, make_scan<double>(sizes, pointers, keep, reverse));
@@ -493,10 +501,8 @@ NB_MODULE(_native, module) {
         carrousel::watch_kernel(carrousel::choose_isa(isa))
             .functions(data(x), y, y + n, y + 2 * n, y + 3 * n, y + 4 * n, n);
     });
-    module.def("train_drive", &train<Pass::drive>);
     module.def("train_forward", &train<Pass::forward>);
     module.def("train_backward", &train<Pass::backward>);
-    module.def("train_gradients", &train<Pass::gradients>);
     module.def("activations", [](const std::string& isa, nb::handle x, nb::handle sigmoid, nb::handle tanh) {
         const auto data = [](nb::handle h) {
             return static_cast<float*>(PyArray_DATA(reinterpret_cast<PyArrayObject*>(h.ptr())));

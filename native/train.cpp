@@ -104,85 +104,113 @@ std::size_t place(const Scan<Real>& s, std::size_t cell) {
     return s.place == nullptr ? cell : static_cast<std::size_t>(s.place[cell]);
 }
 
-// Where the hidden value before a cell is.
-template <class Real>
-const Real* hidden_before(const Scan<Real>& s, std::size_t cell) {
-    const std::size_t at = place(s, cell), row = at % s.N, t = at / s.N;
+// Where a row's value before a cell is: `at` of the cell one step earlier, the initial one at the row's first.
+template <class Real, class At>
+const Real* before(const Scan<Real>& s, std::size_t cell, const Real* initial, const At& at) {
+    const std::size_t here = place(s, cell), row = here % s.N, t = here / s.N;
     const std::size_t length = s.lengths == nullptr ? s.L : static_cast<std::size_t>(s.lengths[row]);
-    if (s.reverse) return t + 1 == length ? s.h_0 + row * s.P : s.y + (at + s.N) * s.P;
-    return t == 0 ? s.h_0 + row * s.P : s.y + (at - s.N) * s.P;
+    const bool first = s.reverse ? t + 1 == length : t == 0;
+    if (first) return initial;
+    return at(s.reverse ? here + s.N : here - s.N);
 }
 
-}  // namespace
-
+// The gates' part that is there before the recurrence.
 template <class Real>
-void scan_drive(const Trainer<Real>& trainer, const Scan<Real>& s, std::size_t threads) {
+void drive(const Trainer<Real>& trainer, const Scan<Real>& s, std::size_t threads) {
     const std::size_t wide = s.G * s.H;
+    const bool normed = s.gain_ih != nullptr;
     const Workspace<Real> weights = packed(trainer, s.w_ih, wide, s.E, false);
     const std::size_t shares = worthwhile(threads, s.M, wide, s.E);
     const std::size_t size = trainer.products_scratch(CELLS_AT_ONCE, s.E);
-    const Workspace<Real> scratch(product(shares, size));
+    const Workspace<Real> scratch(product(shares, size)), both(s.b_hh == nullptr ? 0 : wide);
+    const Real* bias = normed ? nullptr : s.b_ih;
+    if (bias != nullptr && s.b_hh != nullptr) {
+        for (std::size_t k = 0; k < wide; ++k) both.data()[k] = bias[k] + s.b_hh[k];
+        bias = both.data();
+    }
+    Real* const to = normed ? s.a_hat : s.z;
     share_out(shares, [&](std::size_t share) {
+        const std::size_t first = s.M * share / shares, end = s.M * (share + 1) / shares;
         multiply(
-            trainer, weights.data(), wide, s.E, s.M * share / shares, s.M * (share + 1) / shares,
-            [&](std::size_t cell) { return s.x + place(s, cell) * s.E; }, s.b_ih,
-            [&](std::size_t cell) { return s.a + cell * wide; }, scratch.data() + share * size);
+            trainer, weights.data(), wide, s.E, first, end,
+            [&](std::size_t cell) { return s.x + place(s, cell) * s.E; }, bias,
+            [&](std::size_t cell) { return to + cell * wide; }, scratch.data() + share * size);
+        if (normed) trainer.normalise(s, first, end);
     });
 }
 
+// Gradients of all parameters and of x from those of the gates.
 template <class Real>
-void scan_forward(const Trainer<Real>& trainer, const Scan<Real>& s, std::size_t threads) {
-    recur(trainer, s, threads, false, [&](const ScanRows& rows, const Real* hh, const Real* hr, Real* scratch) {
-        trainer.forward(s, rows, hh, hr, scratch);
-    });
-}
-
-template <class Real>
-void scan_backward(const Trainer<Real>& trainer, const Scan<Real>& s, std::size_t threads) {
-    recur(trainer, s, threads, true, [&](const ScanRows& rows, const Real* hh, const Real* hr, Real* scratch) {
-        trainer.backward(s, rows, hh, hr, scratch);
-    });
-}
-
-template <class Real>
-void scan_gradients(const Trainer<Real>& trainer, const Scan<Real>& s, std::size_t threads) {
-    const std::size_t wide = s.G * s.H;
-    const bool normed = s.d_a != nullptr;
+void gradients(const Trainer<Real>& trainer, const Scan<Real>& s, std::size_t threads) {
+    const std::size_t wide = s.G * s.H, H = s.H;
+    const bool normed = s.gain_ih != nullptr;
+    using Rows = std::vector<const Real*>;
     const auto rows_of = [&](const auto& row) {
-        std::vector<const Real*> rows(s.M);
+        Rows rows(s.M);
         for (std::size_t cell = 0; cell < s.M; ++cell) rows[cell] = row(cell);
         return rows;
     };
     const auto values = [&](const Real* data, std::size_t width) {
-        return rows_of([&](std::size_t cell) { return data + cell * width; });
+        return data == nullptr ? Rows{} : rows_of([&](std::size_t cell) { return data + cell * width; });
     };
     const auto x = rows_of([&](std::size_t cell) { return s.x + place(s, cell) * s.E; });
-    const auto h = rows_of([&](std::size_t cell) { return hidden_before(s, cell); });
-    const auto d_z = values(s.d_z, wide);
-    std::vector<const Real*> mask, d_a, d_r, d_p, m;
+    const auto h = rows_of([&](std::size_t cell) {
+        const Real* initial = s.h_0 + place(s, cell) % s.N * s.P;
+        return before(s, cell, initial, [&](std::size_t earlier) -> const Real* { return s.y + earlier * s.P; });
+    });
+    const Rows d_z = values(s.d_z, wide), d_p = values(s.d_p, s.P), m = values(s.m, H);
+    const Rows d_a = values(normed ? s.d_a : nullptr, wide), d_r = values(normed ? s.d_r : nullptr, wide);
+    const Rows a_hat = values(normed ? s.a_hat : nullptr, wide), r_hat = values(normed ? s.r_hat : nullptr, wide);
+    const Rows d_u = values(normed ? s.d_u : nullptr, H), u_hat = values(normed ? s.u_hat : nullptr, H);
+    Rows mask, c, candidate, d_f, d_o;
     if (s.mask_h != nullptr) mask = rows_of([&](std::size_t cell) { return s.mask_h + place(s, cell) % s.N * s.P; });
-    if (normed) d_a = values(s.d_a, wide), d_r = values(s.d_r, wide);
-    if (s.d_w_hr != nullptr) d_p = values(s.d_p, s.P), m = values(s.m, s.H);
+    if (s.d_peephole != nullptr) {
+        c = rows_of([&](std::size_t cell) {
+            const Real* initial = s.c_0 + place(s, cell) % s.N * H;
+            return before(s, cell, initial, [&](std::size_t earlier) -> const Real* {
+                return s.c + (s.cell == nullptr ? earlier : static_cast<std::size_t>(s.cell[earlier])) * H;
+            });
+        });
+        candidate = values(s.candidate != nullptr ? s.candidate : s.c, H);
+        d_f = values(s.d_z + H, wide), d_o = values(s.d_z + (s.G - 1) * H, wide);
+    }
 
     const OuterTerm<Real> of_x{x.data(), nullptr, s.E, s.d_w_ih};
     const OuterTerm<Real> of_h{h.data(), mask.empty() ? nullptr : mask.data(), s.P, s.d_w_hh};
-    const OuterTerm<Real> of_both[] = {of_x, of_h}, of_m{m.data(), nullptr, s.H, s.d_w_hr};
+    const OuterTerm<Real> of_both[] = {of_x, of_h}, of_m{m.data(), nullptr, H, s.d_w_hr};
     std::vector<Outer<Real>> tasks;
+    std::vector<ColumnSum<Real>> sums;
+    const auto sum = [&](const Rows& a, const Rows* b, std::size_t columns, Real* out) {
+        if (out != nullptr) sums.push_back({a.data(), b == nullptr ? nullptr : b->data(), s.M, 0, columns, out});
+    };
     if (normed) {
         tasks.push_back({d_a.data(), s.M, wide, 0, wide, nullptr, &of_x, 1});
         tasks.push_back({d_r.data(), s.M, wide, 0, wide, nullptr, &of_h, 1});
-        if (s.d_b != nullptr) tasks.push_back({d_z.data(), s.M, wide, 0, wide, s.d_b, nullptr, 0});
+        sum(d_z, nullptr, wide, s.d_b_ih);
+        sum(d_z, &a_hat, wide, s.d_gain_ih);
+        sum(d_z, &r_hat, wide, s.d_gain_hh);
+        sum(d_u, &u_hat, H, s.d_gain_c);
+        sum(d_u, nullptr, H, s.d_bias_c);
     } else {
-        tasks.push_back({d_z.data(), s.M, wide, 0, wide, s.d_b, of_both, 2});
+        tasks.push_back({d_z.data(), s.M, wide, 0, wide, s.d_b_ih, of_both, 2});
     }
     if (s.d_w_hr != nullptr) tasks.push_back({d_p.data(), s.M, s.P, 0, s.P, nullptr, &of_m, 1});
+    if (s.d_peephole != nullptr) {
+        sum(d_z, &c, H, s.d_peephole);
+        if (s.G == 4) sum(d_f, &c, H, s.d_peephole + H);
+        sum(d_o, &candidate, H, s.d_peephole + (s.G - 2) * H);
+    }
 
-    const Real* d_drive = normed ? s.d_a : s.d_z;
     const Workspace<Real> weights = packed(trainer, s.d_x == nullptr ? nullptr : s.w_ih, s.E, wide, true);
     const std::size_t shares = worthwhile(threads, s.M, wide, s.E + s.P);
-    const std::size_t size = round_up(
-        std::max(trainer.outer_scratch(s.E + s.P + s.H, 2), trainer.products_scratch(CELLS_AT_ONCE, wide)), 16);
+    const std::size_t size =
+        round_up(std::max(trainer.outer_scratch(s.E + s.P + H, 2), trainer.products_scratch(CELLS_AT_ONCE, wide)), 16);
     const Workspace<Real> scratch(product(shares, size));
+    const Real* d_drive = normed ? s.d_a : s.d_z;
+    if (normed)
+        share_out(shares, [&](std::size_t share) {
+            trainer.normalise_back(s, s.M * share / shares, s.M * (share + 1) / shares);
+        });
     share_out(shares, [&](std::size_t share) {
         Real* own = scratch.data() + share * size;
         for (Outer<Real> task : tasks) {
@@ -191,19 +219,56 @@ void scan_gradients(const Trainer<Real>& trainer, const Scan<Real>& s, std::size
             task.first = first;
             trainer.outer(task, own);
         }
+        for (ColumnSum<Real> task : sums) {
+            const std::size_t columns = task.end;
+            task.first = columns * share / shares;
+            task.end = columns * (share + 1) / shares;
+            trainer.sum(task);
+        }
         if (s.d_x != nullptr)
             multiply(
                 trainer, weights.data(), s.E, wide, s.M * share / shares, s.M * (share + 1) / shares,
                 [&](std::size_t cell) { return d_drive + cell * wide; }, static_cast<const Real*>(nullptr),
                 [&](std::size_t cell) { return s.d_x + place(s, cell) * s.E; }, own);
     });
+    if (s.d_b_hh != nullptr) std::copy(s.d_b_ih, s.d_b_ih + wide, s.d_b_hh);
 }
 
-#define CARROUSEL_TRAIN(Real)                                                          \
-    template void scan_drive(const Trainer<Real>&, const Scan<Real>&, std::size_t);    \
-    template void scan_forward(const Trainer<Real>&, const Scan<Real>&, std::size_t);  \
-    template void scan_backward(const Trainer<Real>&, const Scan<Real>&, std::size_t); \
-    template void scan_gradients(const Trainer<Real>&, const Scan<Real>&, std::size_t);
+}  // namespace
+
+template <class Real>
+void scan_forward(const Trainer<Real>& trainer, const Scan<Real>& s, std::size_t threads) {
+    drive(trainer, s, threads);
+    recur(trainer, s, threads, false, [&](const ScanRows& rows, const Real* hh, const Real* hr, Real* scratch) {
+        trainer.forward(s, rows, hh, hr, scratch);
+    });
+}
+
+template <class Real>
+void scan_backward(const Trainer<Real>& trainer, const Scan<Real>& given, std::size_t threads) {
+    Scan<Real> s = given;
+    const bool normed = s.gain_ih != nullptr, zoned = s.draw_c != nullptr || s.keep_c != 0;
+    std::vector<Workspace<Real>> own;
+    const auto need = [&](Real*& member, std::size_t width, bool wanted) {
+        if (!wanted || member != nullptr) return;
+        own.emplace_back(product(s.M, width));
+        member = own.back().data();
+    };
+    need(s.d_z, s.G * s.H, true);
+    need(s.d_a, s.G * s.H, normed);
+    need(s.d_r, s.G * s.H, normed);
+    need(s.d_u, s.H, normed);
+    need(s.d_p, s.P, s.w_hr != nullptr);
+    need(s.candidate, s.H, zoned && s.d_peephole != nullptr);
+    recur(trainer, s, threads, true, [&](const ScanRows& rows, const Real* hh, const Real* hr, Real* scratch) {
+        trainer.backward(s, rows, hh, hr, scratch);
+    });
+    gradients(trainer, s, threads);
+}
+
+#define CARROUSEL_TRAIN(Real)                                                         \
+    template void scan_forward(const Trainer<Real>&, const Scan<Real>&, std::size_t); \
+    template void scan_backward(const Trainer<Real>&, const Scan<Real>&, std::size_t);
 CARROUSEL_TRAIN(float)
 CARROUSEL_TRAIN(double)
 

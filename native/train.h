@@ -1,5 +1,4 @@
-// The recurrence of one LSTM layer and direction for training, forward keeping every gate and backward through time,
-// and the products before and after it that run over all steps at once.
+// One LSTM layer in one direction for training: forward, keeping every gate, and backward with all gradients.
 #pragma once
 
 #include <cstddef>
@@ -16,28 +15,37 @@ struct Scan {
     Real keep_h, keep_c;  // zoneout's expectations, where there are no draws
 
     const std::int64_t *cell, *lengths, *place;  // (L, N), (N), (M): t · N + n of each cell
-    const Real *x, *w_ih, *b_ih;                 // (L, N, E), (G·H, E), (G·H)
-    Real* a;                                     // (M, G·H): W_ih x + b_ih
-    Real* z;                                     // (M, G·H): what the input adds to the gates; then the gates
+    const Real *x, *w_ih;                        // (L, N, E), (G·H, E)
+    const Real *b_ih, *b_hh;                     // (G·H)
     const Real *h_0, *c_0;                       // (N, P), (N, H)
     const Real *w_hh, *w_hr;                     // (G·H, P), (P, H)
     const Real* peephole;                        // i, f, o or i, o
-    const Real *gain_hh, *b_hh;                  // (G·H), with layer normalisation
+    const Real *gain_ih, *gain_hh;               // (G·H), with layer normalisation
     const Real *gain_c, *bias_c;                 // (H)
     const Real *mask_h, *mask_g;                 // (N, P), (L, N, H)
     const Real *draw_h, *draw_c;                 // (L, N, P), (L, N, H): zoneout's draws
-    Real *y, *c, *h_n, *c_n;                     // (L, N, P), (M, H), (N, P), (N, H)
-    Real *r_hat, *r_scale, *u_hat, *u_scale;     // (M, G·H), (M), (M, H), (M): what the normalisations' backward needs
-    Real* m;                                     // (M, H): o·tanh(u), with projection
+    Real *y, *h_n, *c_n;                         // (L, N, P), (N, P), (N, H)
 
-    const Real *d_y, *d_h_n, *d_c_n;  // backward: (L, N, P), (N, P), (N, H)
-    Real *d_z, *d_h_0, *d_c_0;        // (M, G·H), (N, P), (N, H)
-    Real *d_r, *d_u;                  // (M, G·H), (M, H), with layer normalisation
-    Real* d_p;                        // (M, P), with projection
+    // What the forward leaves to the backward.
+    Real *z, *c;            // (M, G·H), (M, H): the gates; the cell state
+    Real *a_hat, *a_scale;  // (M, G·H), (M): what the normalisations' backward needs, of W_ih x,
+    Real *r_hat, *r_scale;  // of W_hh h
+    Real *u_hat, *u_scale;  // (M, H), (M): and of c
+    Real* m;                // (M, H): o·tanh(u), with projection
 
-    const Real* d_a;                 // gradients: (M, G·H), with layer normalisation; else it is d_z
-    Real *d_x, *d_b;                 // (L, N, E), padding untouched, or null; (G·H), added to: Σ d_z
-    Real *d_w_ih, *d_w_hh, *d_w_hr;  // added to
+    const Real *d_y, *d_h_n, *d_c_n;  // (L, N, P), (N, P), (N, H): slopes; null: 0, but for d_y
+    Real *d_h_0, *d_c_0;              // (N, P), (N, H)
+    Real* d_x;                        // (L, N, E), padding untouched, or null
+    Real *d_w_ih, *d_w_hh, *d_w_hr;   // added to, as all of the parameters; null where there is none
+    Real *d_b_ih, *d_b_hh;            // alike: Σ d_z
+    Real *d_peephole, *d_gain_ih, *d_gain_hh, *d_gain_c, *d_bias_c;
+
+    // The backward's own; null: memory of this call.
+    Real* d_z;        // (M, G·H)
+    Real *d_a, *d_r;  // (M, G·H), with layer normalisation; else they are d_z
+    Real* d_u;        // (M, H), with layer normalisation
+    Real* d_p;        // (M, P), with projection
+    Real* candidate;  // (M, H): c before zoneout, with peepholes and zoneout
 };
 
 // Some rows for one thread, longest first.
@@ -64,6 +72,15 @@ struct Outer {
     std::size_t count;
 };
 
+// out (columns) += Σ_k a_k · b_k, elementwise, from column `first` to `end`.
+template <class Real>
+struct ColumnSum {
+    const Real* const* a;  // k rows
+    const Real* const* b;  // k rows; null: 1
+    std::size_t k, first, end;
+    Real* out;
+};
+
 // One instruction set's arithmetic. Sizes are in Reals; packed: a matrix in the form that `pack` makes.
 template <class Real>
 struct Trainer {
@@ -77,6 +94,11 @@ struct Trainer {
     void (*outer)(const Outer<Real>& task, Real* scratch);
     // columns: of all terms together.
     std::size_t (*outer_scratch)(std::size_t columns, std::size_t terms);
+    void (*sum)(const ColumnSum<Real>& task);
+    // Layer normalisation of what the input adds to the gates, of the cells from `first` to `end`: a_hat, which holds
+    // W_ih x before, a_scale and z; and back from d_z to d_a.
+    void (*normalise)(const Scan<Real>& scan, std::size_t first, std::size_t end);
+    void (*normalise_back)(const Scan<Real>& scan, std::size_t first, std::size_t end);
     // w_hh, w_hr packed.
     void (*forward)(const Scan<Real>& scan, const ScanRows& rows, const Real* w_hh, const Real* w_hr, Real* scratch);
     // w_hh packed transposed, w_hr transposed.
@@ -94,16 +116,10 @@ struct Trainers {
 struct Isa;
 const Trainers& trainers(const Isa& isa);
 
-// In this order; between drive and forward, and between backward and gradients, the caller does what concerns the
-// normalisation of a. The same bits on any number of threads. They check nothing; they throw std::bad_alloc before
-// anything was written.
-template <class Real>
-void scan_drive(const Trainer<Real>& trainer, const Scan<Real>& scan, std::size_t threads);
+// The same bits on any number of threads. They check nothing; they throw std::bad_alloc before anything was added to.
 template <class Real>
 void scan_forward(const Trainer<Real>& trainer, const Scan<Real>& scan, std::size_t threads);
 template <class Real>
 void scan_backward(const Trainer<Real>& trainer, const Scan<Real>& scan, std::size_t threads);
-template <class Real>
-void scan_gradients(const Trainer<Real>& trainer, const Scan<Real>& scan, std::size_t threads);
 
 }  // namespace carrousel

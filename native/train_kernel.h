@@ -1,5 +1,6 @@
-// The recurrence's arithmetic, included by kernel.cpp. Rows are independent, so what it computes is the same bits on
-// any number of threads. The letters are those of src/carrousel/layers/reference.py.
+// The recurrence's arithmetic and that of the normalisations, included by train_kernel.cpp. Rows are independent, so
+// what it computes is the same bits on any number of threads. The letters are those of
+// src/carrousel/layers/reference.py.
 #pragma once
 
 #include "train_product.h"
@@ -82,6 +83,47 @@ void normalise_back(const Real* d, const Real* gain, const Real* hat, Real scale
     }
 }
 
+template <class Real>
+void normalise_cells(const Scan<Real>& s, std::size_t first, std::size_t end) {
+    const std::size_t wide = s.G * s.H;
+    for (std::size_t cell = first; cell < end; ++cell) {
+        Real *hat = s.a_hat + cell * wide, *z = s.z + cell * wide;
+        normalise(static_cast<const Real*>(hat), wide, hat, s.a_scale[cell]);
+        for (std::size_t k = 0; k < wide; k += LANES<Real>) {
+            const std::size_t left = wide - k;
+            const Vec<Real> bias = s.b_ih == nullptr ? Vec<Real>{} : get(s.b_ih + k, left);
+            put(z + k, fma(get(s.gain_ih + k, left), get(hat + k, left), bias), left);
+        }
+    }
+}
+
+template <class Real>
+void normalise_cells_back(const Scan<Real>& s, std::size_t first, std::size_t end) {
+    const std::size_t wide = s.G * s.H;
+    for (std::size_t at = first * wide; first < end; ++first, at += wide)
+        normalise_back(s.d_z + at, s.gain_ih, s.a_hat + at, s.a_scale[first], wide, s.d_a + at);
+}
+
+// ---- sums over all cells ----
+
+template <class Real>
+void sum_columns(const ColumnSum<Real>& task) {
+    constexpr std::size_t at_once = 64;  // rows: a sum of sums errs less, and so many lines stay in the nearest cache
+    for (std::size_t from = 0; from < task.k; from += at_once) {
+        const std::size_t until = task.k - from < at_once ? task.k : from + at_once;
+        for (std::size_t column = task.first; column < task.end; column += LANES<Real>) {
+            const std::size_t left = task.end - column;
+            Vec<Real> sum{};
+            for (std::size_t j = from; j < until; ++j) {
+                const Vec<Real> own = get(task.a[j] + column, left);
+                sum = task.b == nullptr ? sum + own : fma(own, get(task.b[j] + column, left), sum);
+            }
+            Real* to = task.out + column;
+            put(to, get(static_cast<const Real*>(to), left) + sum, left);
+        }
+    }
+}
+
 // ---- the recurrence ----
 
 // Where the rows of one thread stand at one step.
@@ -143,8 +185,8 @@ public:
     void backward() {
         std::size_t longest = rows_.count ? length(rows_.order[0]) : 0;
         for (std::size_t k = 0; k < rows_.count; ++k) {
-            copy(s.d_h_n + rows_.order[k] * s.P, d_h_ + k * s.P, s.P);
-            copy(s.d_c_n + rows_.order[k] * s.H, d_c_ + k * s.H, s.H);
+            start(s.d_h_n, rows_.order[k], s.P, d_h_ + k * s.P);
+            start(s.d_c_n, rows_.order[k], s.H, d_c_ + k * s.H);
         }
         std::size_t live = 0;
         for (std::size_t step = longest; step-- > 0;) {
@@ -162,6 +204,13 @@ private:
     using Vector = Vec<Real>;
 
     static void copy(const Real* from, Real* to, std::size_t n) { __builtin_memcpy(to, from, n * sizeof(Real)); }
+
+    static void start(const Real* slopes, std::size_t row, std::size_t n, Real* to) {
+        if (slopes == nullptr)
+            __builtin_memset(to, 0, n * sizeof(Real));
+        else
+            copy(slopes + row * n, to, n);
+    }
 
     std::size_t length(std::size_t row) const {
         return s.lengths == nullptr ? s.L : static_cast<std::size_t>(s.lengths[row]);
@@ -380,6 +429,7 @@ private:
         const Vector mask = dropped ? get(s.mask_g + (p.t * s.N + p.row) * H + j, n) : one;
         const Vector seen = dropped ? g * mask : g;
         const Vector fresh = fma(f, before, i * seen), own = get(d_m + j, n);
+        if (!PLAIN && s.candidate != nullptr) put(s.candidate + p.cell * H + j, fresh, n);
         const Vector t = normed ? training::tanh(unit(p, j)) : training::tanh(fresh);
         const Vector d_zo = own * t * o * (one - o);
         Vector d_fresh = normed ? get(spare + j, n) : own * o * (one - t * t);
@@ -431,9 +481,18 @@ void run_backward(const Scan<Real>& scan, const ScanRows& rows, const Real* w_hh
 }
 
 template <class F>
-constexpr Trainer<typename F::Real> TRAINER = {packed_size<F>,      pack<F>,         products<F>,
-                                               products_scratch<F>, outer<F>,        outer_scratch<F>,
-                                               run_forward<F>,      run_backward<F>, scan_scratch<F>};
+constexpr Trainer<typename F::Real> TRAINER = {packed_size<F>,
+                                               pack<F>,
+                                               products<F>,
+                                               products_scratch<F>,
+                                               outer<F>,
+                                               outer_scratch<F>,
+                                               sum_columns<typename F::Real>,
+                                               normalise_cells<typename F::Real>,
+                                               normalise_cells_back<typename F::Real>,
+                                               run_forward<F>,
+                                               run_backward<F>,
+                                               scan_scratch<F>};
 
 }  // namespace
 }  // namespace carrousel

@@ -61,16 +61,6 @@ def cache_sizes() -> tuple[int, int, int]: ...
 def activations(isa: str, x: Floats, sigmoid: Floats, tanh: Floats, /) -> None: ...
 def read(isa: str, x: Floats, /) -> float: ...
 def multiply(isa: str, rounds: int, /) -> int: ...
-def train_drive(
-    isa: str,
-    real: str,
-    sizes: tuple[int, int, int, int, int, int, int],
-    pointers: dict[str, int],
-    keep: tuple[float, float],
-    reverse: bool,
-    threads: int,
-    /,
-) -> None: ...
 def train_forward(
     isa: str,
     real: str,
@@ -82,16 +72,6 @@ def train_forward(
     /,
 ) -> None: ...
 def train_backward(
-    isa: str,
-    real: str,
-    sizes: tuple[int, int, int, int, int, int, int],
-    pointers: dict[str, int],
-    keep: tuple[float, float],
-    reverse: bool,
-    threads: int,
-    /,
-) -> None: ...
-def train_gradients(
     isa: str,
     real: str,
     sizes: tuple[int, int, int, int, int, int, int],

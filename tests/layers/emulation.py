@@ -1,5 +1,4 @@
-"""The native training kernels in NumPy: the contract of ``_native.train_drive``, ``train_forward``, ``train_backward``
-and ``train_gradients``, step by step.
+"""The native training kernels in NumPy: the contract of ``_native.train_forward`` and ``train_backward``, step by step.
 
 It stands in for them in the tests of what is around them, and is what they are compared with.
 """
@@ -37,22 +36,9 @@ def _views(real: str, sizes: tuple[int, ...], pointers: dict[str, int]) -> dict[
     view("place", ctypes.c_int64, M)
     assert (int(views["lengths"].sum()) if "lengths" in views else len(views.get("place", range(L * N)))) == M
     number = {"float32": ctypes.c_float, "bfloat16": ctypes.c_float, "float64": ctypes.c_double}[real]
-    by_cell = {
-        "a": G * H,
-        "d_a": G * H,
-        "z": G * H,
-        "c": H,
-        "r_hat": G * H,
-        "u_hat": H,
-        "m": H,
-        "d_z": G * H,
-        "d_r": G * H,
-        "d_u": H,
-        "d_p": P,
-    }
-    for name, width in by_cell.items():
+    for name, width in {"z": G * H, "c": H, "a_hat": G * H, "r_hat": G * H, "u_hat": H, "m": H}.items():
         view(name, number, M, width)
-    for name in ("r_scale", "u_scale"):
+    for name in ("a_scale", "r_scale", "u_scale"):
         view(name, number, M)
     for name in ("h_0", "h_n", "d_h_0", "d_h_n", "mask_h"):
         view(name, number, N, P)
@@ -60,15 +46,14 @@ def _views(real: str, sizes: tuple[int, ...], pointers: dict[str, int]) -> dict[
         view(name, number, N, H)
     for name, width in {"y": P, "d_y": P, "mask_g": H, "keep_h": P, "keep_c": H}.items():
         view(name, number, L, N, width)
-    for name, rows in {"gain_hh": G * H, "b_hh": G * H, "gain_c": H, "bias_c": H, "peephole": (G - 1) * H}.items():
-        view(name, number, rows)
+    rows = {"b_ih": G * H, "b_hh": G * H, "gain_ih": G * H, "gain_hh": G * H, "gain_c": H, "bias_c": H}
     for prefix in ("", "d_"):
+        for name, count in {**rows, "peephole": (G - 1) * H}.items():
+            view(prefix + name, number, count)
         view(prefix + "x", number, L, N, E)
         view(prefix + "w_ih", number, G * H, E)
         view(prefix + "w_hh", number, G * H, P)
         view(prefix + "w_hr", number, P, H)
-    view("b_ih", number, G * H)
-    view("d_b", number, G * H)
     assert views.keys() == pointers.keys(), pointers.keys() - views.keys()
     return views
 
@@ -114,8 +99,14 @@ def train_forward(
     isa: str, real: str, sizes: tuple[int, ...], pointers: dict[str, int], keep: tuple[float, float],
     reverse: bool, threads: int,
 ) -> None:  # fmt: skip
-    L, N, _, G, H, *_ = sizes
+    L, N, E, G, H, *_ = sizes
     v = _views(real, sizes, pointers)
+    a = _product(real, v["x"].reshape(L * N, E)[v.get("place", slice(None))], v["w_ih"].T)
+    if "gain_ih" in v:
+        v["a_hat"][:], v["a_scale"][:] = _norm(a)
+        v["z"][:] = v["gain_ih"] * v["a_hat"] + v.get("b_ih", 0)
+    else:
+        v["z"][:] = a + (v.get("b_ih", 0) + v.get("b_hh", 0))
     h, c = v["h_0"].copy(), v["c_0"].copy()
     v["y"][:] = 0
     p = v["peephole"].reshape(G - 1, H) if "peephole" in v else np.zeros((G - 1, H), h.dtype)
@@ -153,9 +144,11 @@ def train_backward(
     isa: str, real: str, sizes: tuple[int, ...], pointers: dict[str, int], keep: tuple[float, float],
     reverse: bool, threads: int,
 ) -> None:  # fmt: skip
-    L, N, _, G, H, *_ = sizes
+    L, N, E, G, H, P, M = sizes
     v = _views(real, sizes, pointers)
-    d_h, d_c = v["d_h_n"].copy(), v["d_c_n"].copy()
+    d_h, d_c = (v[f"d_{k}_n"].copy() if f"d_{k}_n" in v else np.zeros_like(v[f"{k}_0"]) for k in "hc")
+    shapes = {"d_z": G * H, "d_r": G * H, "d_u": H, "d_p": P, "before": H, "candidate": H}
+    own = {name: np.zeros((M, width), d_h.dtype) for name, width in shapes.items()}
     p = v["peephole"].reshape(G - 1, H) if "peephole" in v else np.zeros((G - 1, H), d_h.dtype)
     steps = list(_steps(v, L, N, reverse))
     cell = v.get("cell", np.arange(L * N).reshape(L, N))
@@ -169,12 +162,13 @@ def train_backward(
         forget = f[0] if f else 1 - i
         mask_g = v["mask_g"][t, rows] if "mask_g" in v else 1
         candidate = forget * before + i * g * mask_g
+        own["before"][cells], own["candidate"][cells] = before, candidate
         k_h, k_c = _keeps(v, keep, t, rows)
 
         d = d_h[rows] + v["d_y"][t, rows]
         d_h[rows], d_m = k_h * d, (1 - k_h) * d
         if "w_hr" in v:
-            v["d_p"][cells] = d_m
+            own["d_p"][cells] = d_m
             d_m = _product(real, d_m, v["w_hr"])
         u = candidate
         if "gain_c" in v:
@@ -183,7 +177,7 @@ def train_backward(
         d_z_o = d_m * tanh_u * o * (1 - o)
         d_u = d_m * o * (1 - tanh_u**2)
         if "gain_c" in v:
-            v["d_u"][cells] = d_u
+            own["d_u"][cells] = d_u
             d_u = _norm_back(d_u * v["gain_c"], v["u_hat"][cells], v["u_scale"][cells])
         d_candidate = (1 - k_c) * d_c[rows] + d_u + d_z_o * p[-1]
         d_before = k_c * d_c[rows] + d_candidate * forget
@@ -191,44 +185,40 @@ def train_backward(
         d_seen = [d_i * i * (1 - i), d_f * forget * (1 - forget)] if f else [(d_i - d_f) * i * (1 - i)]
         d_before = d_before + sum(d_k * p_k for d_k, p_k in zip(d_seen, p, strict=False))
         d_z = np.concatenate([*d_seen, d_candidate * i * mask_g * (1 - g**2), d_z_o], axis=1)
-        v["d_z"][cells] = d_z
+        own["d_z"][cells] = d_z
         if "gain_hh" in v:
-            d_z = v["d_r"][cells] = _norm_back(d_z * v["gain_hh"], v["r_hat"][cells], v["r_scale"][cells])
+            d_z = own["d_r"][cells] = _norm_back(d_z * v["gain_hh"], v["r_hat"][cells], v["r_scale"][cells])
         d_recurrent = _product(real, d_z, v["w_hh"])
         d_h[rows] += d_recurrent * v["mask_h"][rows] if "mask_h" in v else d_recurrent
         d_c[rows] = d_before
     v["d_h_0"][:], v["d_c_0"][:] = d_h, d_c
 
-
-def train_drive(
-    isa: str, real: str, sizes: tuple[int, ...], pointers: dict[str, int], keep: tuple[float, float], reverse: bool,
-    threads: int,
-) -> None:  # fmt: skip
-    L, N, E, *_ = sizes
-    v = _views(real, sizes, pointers)
-    x = v["x"].reshape(L * N, E)[v.get("place", slice(None))]
-    v["a"][:] = _product(real, x, v["w_ih"].T) + v.get("b_ih", 0)
-
-
-def train_gradients(
-    isa: str, real: str, sizes: tuple[int, ...], pointers: dict[str, int], keep: tuple[float, float], reverse: bool,
-    threads: int,
-) -> None:  # fmt: skip
-    L, N, E, *_, P, M = sizes
-    v = _views(real, sizes, pointers)
+    d_a, d_r = own["d_z"], own["d_z"]
+    if "gain_ih" in v:
+        d_a, d_r = _norm_back(own["d_z"] * v["gain_ih"], v["a_hat"], v["a_scale"]), own["d_r"]
+        v["d_gain_ih"] += (own["d_z"] * v["a_hat"]).sum(0)
+        v["d_gain_hh"] += (own["d_z"] * v["r_hat"]).sum(0)
+        v["d_gain_c"] += (own["d_u"] * v["u_hat"]).sum(0)
+        if "d_bias_c" in v:
+            v["d_bias_c"] += own["d_u"].sum(0)
+    if "d_b_ih" in v:
+        v["d_b_ih"] += own["d_z"].sum(0)
+        v["d_b_hh"][:] = v["d_b_ih"]
+    if "d_peephole" in v:
+        *d_seen, _, d_o = np.split(own["d_z"], G, axis=1)
+        v["d_peephole"] += np.concatenate(
+            [*((d_k * own["before"]).sum(0) for d_k in d_seen), (d_o * own["candidate"]).sum(0)]
+        )
     place = v.get("place", np.arange(M))
     t, row = place // N, place % N
-    at_first = t + 1 == v.get("lengths", np.full(N, L))[row] if reverse else t == 0
+    at_first = t + 1 == lengths[row] if reverse else t == 0
     earlier = np.where(at_first, place, place + (N if reverse else -N))
     h = np.where(at_first[:, None], v["h_0"][row], v["y"].reshape(L * N, P)[earlier])
     if "mask_h" in v:
         h = h * v["mask_h"][row]
-    d_a, d_r = v.get("d_a", v["d_z"]), v.get("d_r", v["d_z"])
     v["d_w_ih"] += _product(real, d_a.T, v["x"].reshape(L * N, E)[place])
     v["d_w_hh"] += _product(real, d_r.T, h)
-    if "d_b" in v:
-        v["d_b"] += v["d_z"].sum(0)
     if "d_w_hr" in v:
-        v["d_w_hr"] += _product(real, v["d_p"].T, v["m"])
+        v["d_w_hr"] += _product(real, own["d_p"].T, v["m"])
     if "d_x" in v:
         v["d_x"].reshape(L * N, E)[place] = _product(real, d_a, v["w_ih"])

@@ -98,15 +98,15 @@ class Call(NamedTuple):
     def normed(self) -> bool:
         return self.gain_hh is not None
 
-    def kept(self) -> dict[str, tuple[int, int]]:
-        """Shapes of what the forward leaves to the backward, by the kernels' names; and of a, before its norm."""
+    def kept(self) -> dict[str, int]:
+        """Widths of what the forward leaves to the backward of each cell, by the kernels' names."""
         _, _, G, H, _ = self.sizes
         widths = {"z": G * H, "c": H}
         if self.normed:
-            widths |= {"r_hat": G * H, "r_scale": 1, "u_hat": H, "u_scale": 1, "a": G * H, "a_mean": 1, "a_scale": 1}
+            widths |= {"a_hat": G * H, "a_scale": 1, "r_hat": G * H, "r_scale": 1, "u_hat": H, "u_scale": 1}
         if self.weight_hr is not None:
             widths["m"] = H
-        return {name: (self.cells, width) for name, width in widths.items()}
+        return widths
 
     def segments(self) -> list[tuple[int, int]]:
         """Bounds of time of the parts that are run one after the other, in that order."""
@@ -133,27 +133,17 @@ class Call(NamedTuple):
     @property
     def reserve(self) -> int:
         """Elements that hold everything in ``kept()``."""
-        return reserve(self.kept())
+        return sum(_aligned(self.cells * width) for width in self.kept().values())
 
-    def parts(self, memory: Tensor) -> dict[str, Tensor]:
-        """A reserve as views by the names in ``kept()``."""
-        return parts(memory, self.kept())
+    def addresses(self, memory: Tensor) -> dict[str, int]:
+        """Where in a reserve, ``memory`` (``reserve``,), everything in ``kept()`` is."""
+        found: dict[str, int] = {}
+        at, size, cells = memory.data_ptr(), memory.element_size(), self.cells
+        for name, width in self.kept().items():
+            found[name] = at
+            at += size * _aligned(cells * width)
+        return found
 
 
 def _aligned(count: int) -> int:
     return -(-count // ALIGNMENT) * ALIGNMENT
-
-
-def reserve(shapes: dict[str, tuple[int, int]]) -> int:
-    """Elements that hold tensors of such shapes."""
-    return sum(_aligned(rows * width) for rows, width in shapes.values())
-
-
-def parts(memory: Tensor, shapes: dict[str, tuple[int, int]]) -> dict[str, Tensor]:
-    """Memory (``reserve(shapes)``,) as views of such shapes."""
-    views: dict[str, Tensor] = {}
-    at = 0
-    for name, (rows, width) in shapes.items():
-        views[name] = memory[at : at + rows * width].view(rows, width)
-        at += _aligned(rows * width)
-    return views

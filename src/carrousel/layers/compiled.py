@@ -22,7 +22,7 @@ def _find() -> Any:
         module = importlib.import_module("carrousel._native")
     except ImportError:  # installed without a compiler
         return None
-    return module if hasattr(module, "train_gradients") else None  # built from older sources
+    return module if hasattr(module, "train_backward") else None  # built from older sources
 
 
 kernels: Any = _find()
@@ -67,36 +67,43 @@ def missing(x: Tensor, weight: Tensor) -> str:
 
 @lru_cache(256)
 def _shapes(L: int, N: int, E: int, G: int, H: int, P: int, M: int) -> dict[str, tuple[int, ...]]:
-    """Of all that a kernel may read and fill."""
-    by_cell = {
-        "a": G * H, "z": G * H, "c": H, "r_hat": G * H, "r_scale": 1, "u_hat": H, "u_scale": 1, "m": H,
-        "d_a": G * H, "d_z": G * H, "d_r": G * H, "d_u": H, "d_p": P,
+    """Of all that a kernel may read and fill, but for the reserve."""
+    parameters = {
+        "w_ih": (G * H, E), "w_hh": (G * H, P), "b_ih": (G * H,), "b_hh": (G * H,), "w_hr": (P, H),
+        "peephole": ((G - 1) * H,), "gain_ih": (G * H,), "gain_hh": (G * H,), "gain_c": (H,), "bias_c": (H,),
     }  # fmt: skip
-    return {name: (M, width) for name, width in by_cell.items()} | {
-        "x": (L, N, E), "w_ih": (G * H, E), "b_ih": (G * H,), "place": (M,), "cell": (L, N), "lengths": (N,),
-        "h_0": (N, P), "c_0": (N, H), "h_n": (N, P), "c_n": (N, H), "y": (L, N, P),
-        "d_h_0": (N, P), "d_c_0": (N, H), "d_h_n": (N, P), "d_c_n": (N, H), "d_y": (L, N, P), "d_x": (L, N, E),
-        "d_b": (G * H,), "d_w_ih": (G * H, E), "d_w_hh": (G * H, P), "d_w_hr": (P, H),
-        "w_hh": (G * H, P), "w_hr": (P, H), "peephole": ((G - 1) * H,), "gain_hh": (G * H,), "b_hh": (G * H,),
-        "gain_c": (H,), "bias_c": (H,), "mask_h": (N, P), "mask_g": (L, N, H), "keep_h": (L, N, P),
-        "keep_c": (L, N, H),
+    return parameters | {"d_" + name: shape for name, shape in parameters.items()} | {
+        "place": (M,), "cell": (L, N), "lengths": (N,), "mask_h": (N, P), "mask_g": (L, N, H), "keep_h": (L, N, P),
+        "keep_c": (L, N, H), "x": (L, N, E), "h_0": (N, P), "c_0": (N, H), "y": (L, N, P), "h_n": (N, P),
+        "c_n": (N, H), "d_x": (L, N, E), "d_h_0": (N, P), "d_c_0": (N, H), "d_y": (L, N, P), "d_h_n": (N, P),
+        "d_c_n": (N, H),
     }  # fmt: skip
 
 
-def run(name: str, call: Call, tensors: dict[str, Tensor | None]) -> None:
-    """Call the kernel ``train_{name}``, see native/train.h, with the tensors that it reads and fills."""
+def run(name: str, call: Call, tensors: dict[str, Tensor | None], reserve: Tensor) -> None:
+    """Call the kernel ``train_{name}``, see native/train.h, with the tensors that it reads and fills.
+
+    Raises
+    ------
+    ShapeError : one of them is not what the kernel would take it for
+    """
     L, N, G, H, P = call.sizes
-    E, M = call.x.shape[2], call.cells
-    shapes = _shapes(L, N, E, G, H, P, M)
-    real = call.c_0.dtype
-    present = {name: tensor.contiguous() for name, tensor in tensors.items() if tensor is not None}
-    for what, tensor in present.items():
-        check(call, what, tensor, shapes[what], torch.int64 if what in ("cell", "lengths", "place") else real)
-    getattr(kernels, f"train_{name}")(
+    sizes = L, N, call.x.shape[2], G, H, P, call.cells
+    shapes, real = _shapes(*sizes), call.c_0.dtype
+    check(call, "reserve", reserve, (call.reserve,), real)
+    pointers = call.addresses(reserve)
+    alive: list[Tensor] = []
+    for what, tensor in tensors.items():
+        if tensor is not None:
+            whole = tensor.contiguous()
+            check(call, what, whole, shapes[what], torch.int64 if what in ("cell", "lengths", "place") else real)
+            alive.append(whole)
+            pointers[what] = whole.data_ptr()
+    getattr(kernels, "train_" + name)(
         _isa(),
         "bfloat16" if call.half else str(real).removeprefix("torch."),
-        (L, N, E, G, H, P, M),
-        {name: tensor.data_ptr() for name, tensor in present.items()},
+        sizes,
+        pointers,
         (call.zone_h, call.zone_c),
         call.reverse,
         torch.get_num_threads(),

@@ -65,7 +65,7 @@ def scan(
     if torch.compiler.is_compiling() or type(call.x) not in (Tensor, torch.nn.Parameter):
         y, h_n, c_n, _ = torch.ops.carrousel.lstm(*call)
     else:
-        y, h_n, c_n, _ = (_Scan.apply if torch.is_grad_enabled() else _forward)(*call)  # pyright: ignore
+        y, h_n, c_n, _ = _Scan.apply(*_parts(call)) if torch.is_grad_enabled() else _forward(*call)  # pyright: ignore
     return y, h_n, c_n
 
 
@@ -81,13 +81,13 @@ def _forward(*arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     with _no_autocast():
         if not call.segment:
             reserve = new(call.reserve)
-            return y, *recurrence.forward(call, y, call.parts(reserve)), reserve
+            return y, *recurrence.forward(call, y, reserve), reserve
         h, c = call.h_0, call.c_0
         states: list[Tensor] = []
         for begin, end in call.segments():
             states += [h.flatten(), c.flatten()]
             part = call.part(begin, end, h, c)
-            h, c = recurrence.forward(part, y[begin:end], part.parts(new(part.reserve)))
+            h, c = recurrence.forward(part, y[begin:end], new(part.reserve))
         return y, h, c, torch.cat(states)
 
 
@@ -108,8 +108,8 @@ def _backward(
     _, N, _, H, P = call.sizes
     with _no_autocast():
         d_y = torch.zeros_like(y) if d_y is None else d_y.contiguous()
-        d_h = torch.zeros_like(call.h_0) if d_h_n is None else d_h_n
-        d_c = torch.zeros_like(call.c_0) if d_c_n is None else d_c_n
+        d_h: Any = d_h_n
+        d_c: Any = d_c_n
         d_x = None
         if wants_x:  # padding has none
             d_x = (call.x.new_empty if call.place is None else call.x.new_zeros)(call.x.shape)
@@ -118,20 +118,16 @@ def _backward(
             for name, weight in call.weights.items()
         }
         if not call.segment:
-            d_h, d_c = recurrence.backward(call, y, call.parts(reserve), d_y, d_h, d_c, d_x, d)
+            d_h, d_c = recurrence.backward(call, y, reserve, d_y, d_h, d_c, d_x, d)
         else:
             states = reserve.view(-1, N * (P + H))
             for (begin, end), state in zip(reversed(call.segments()), states.flip(0), strict=True):
                 part = call.part(begin, end, state[: N * P].view(N, P), state[N * P :].view(N, H))
-                kept = part.parts(y.new_empty(part.reserve))
+                kept = y.new_empty(part.reserve)
                 again = torch.empty_like(y[begin:end])
                 recurrence.forward(part, again, kept)
                 into = None if d_x is None else d_x[begin:end]
                 d_h, d_c = recurrence.backward(part, again, kept, d_y[begin:end], d_h, d_c, into, d)
-    if "bias_hh" in d:
-        d["bias_hh"].copy_(d["bias_ih"])
-    if call.cells == 0:  # an operator's outputs share no memory with its inputs
-        d_h, d_c = d_h.clone(), d_c.clone()
     return [*([] if d_x is None else [d_x]), d_h, d_c, *d.values()]
 
 
@@ -154,31 +150,39 @@ def _differentiated(call: Call, wants_x: bool) -> list[str]:
     return [name for name in DIFFERENTIABLE if getattr(call, name) is not None and (wants_x or name != "x")]
 
 
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+Others = list[tuple[Any] | None]
+"""A call without its tensors, where it has None."""
+
+
+def _parts(call: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The others and every tensor of a call."""
+    others: Others = [None if isinstance(value, Tensor) else (value,) for value in call]
+    return others, *(value for value in call if isinstance(value, Tensor))
+
+
+def _keep(ctx: Any, output: tuple[Tensor, ...], others: Others, *tensors: Tensor) -> None:
     y, _, _, reserve = output
-    tensors = [value for value in inputs if isinstance(value, Tensor)]
-    ctx.others = [None if isinstance(value, Tensor) else (value,) for value in inputs]
+    ctx.others = others
     ctx.mark_non_differentiable(reserve)
     ctx.set_materialize_grads(False)  # else zeros for the reserve would be made
     ctx.save_for_backward(y, reserve, *tensors)
 
 
-def _differentiate(ctx: Any, *slopes: Tensor | None) -> Any:
+def _differentiate(ctx: Any, wants_x: bool, slopes: tuple[Tensor | None, ...]) -> dict[str, Tensor]:
+    """Gradients by what they are of."""
     d_y, d_h_n, d_c_n, _ = slopes
     y, reserve, *tensors = ctx.saved_tensors
     remaining = iter(tensors)
     call = Call(*(next(remaining) if other is None else other[0] for other in ctx.others))
-    wants_x = ctx.needs_input_grad[0]
     if torch.is_grad_enabled() and not torch.compiler.is_compiling() and not call.half:
         return _differentiate_again(call, (d_y, d_h_n, d_c_n))
     plain = type(y) is Tensor and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
     run = _backward if plain else torch.ops.carrousel.lstm_backward
     values = run(d_y, d_h_n, d_c_n, y, reserve, wants_x, *call)
-    found = dict(zip(_differentiated(call, wants_x), values, strict=True))
-    return tuple(found.get(name) for name in Call._fields)
+    return dict(zip(_differentiated(call, wants_x), values, strict=True))
 
 
-def _differentiate_again(call: Call, slopes: tuple[Tensor | None, ...]) -> Any:
+def _differentiate_again(call: Call, slopes: tuple[Tensor | None, ...]) -> dict[str, Any]:
     """The same gradients by torch's operations, step by step, which can be differentiated in turn."""
     keeps = [share or None if keep is None else keep
              for keep, share in ((call.keep_h, call.zone_h), (call.keep_c, call.zone_c))]  # fmt: skip
@@ -196,8 +200,7 @@ def _differentiate_again(call: Call, slopes: tuple[Tensor | None, ...]) -> Any:
         [output for output, _ in used], [getattr(call, name) for name in names], [slope for _, slope in used],
         create_graph=True, allow_unused=True,
     )  # fmt: skip
-    found = dict(zip(names, values, strict=True))
-    return tuple(found.get(name) for name in Call._fields)
+    return dict(zip(names, values, strict=True))
 
 
 def _not_twice(*_: object) -> None:
@@ -211,16 +214,31 @@ def _not_twice(*_: object) -> None:
 class _Scan(torch.autograd.Function):
     """The operator and its derivative as ``register_autograd`` has them, without what that does at every call.
 
-    Nor has it a ``setup_context``, which transforms of functions need: torch then looks its signature up every time.
+    torch looks at every argument several times: those that are no tensors are one. Nor has it a ``setup_context``,
+    which transforms of functions need: torch then looks its signature up every time.
     """
 
     @staticmethod
-    def forward(ctx: Any, *arguments: Any) -> Any:
-        output = _forward(*arguments)
-        _keep(ctx, arguments, output)
+    def forward(ctx: Any, others: Others, *tensors: Tensor) -> Any:
+        remaining = iter(tensors)
+        output = _forward(*(next(remaining) if other is None else other[0] for other in others))
+        _keep(ctx, output, others, *tensors)
         return output
 
-    backward = staticmethod(_differentiate)
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor | None) -> Any:
+        found = _differentiate(ctx, ctx.needs_input_grad[1], slopes)
+        names = (name for name, other in zip(Call._fields, ctx.others, strict=True) if other is None)
+        return None, *(found.get(name) for name in names)
+
+
+def _keep_inputs(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    _keep(ctx, output, *_parts(inputs))
+
+
+def _differentiate_operator(ctx: Any, *slopes: Tensor | None) -> Any:
+    found = _differentiate(ctx, ctx.needs_input_grad[0], slopes)
+    return tuple(found.get(name) for name in Call._fields)
 
 
 custom_op(NAMES[0], _forward, mutates_args=(), schema=f"({_ARGUMENTS}) -> (Tensor, Tensor, Tensor, Tensor)")
@@ -231,5 +249,5 @@ custom_op(
 )  # fmt: skip
 register_fake(NAMES[0], _forward_shapes)
 register_fake(NAMES[1], _backward_shapes)
-register_autograd(NAMES[0], _differentiate, setup_context=_keep)
+register_autograd(NAMES[0], _differentiate_operator, setup_context=_keep_inputs)
 register_autograd(NAMES[1], _not_twice)
