@@ -81,6 +81,9 @@ std::size_t worthwhile(std::size_t threads, std::size_t rows, std::size_t column
 // Rows of a product that stay in the second-level cache while all weights pass.
 constexpr std::size_t CELLS_AT_ONCE = 96;
 
+// Cells whose gradients are summed while they are in that cache.
+constexpr std::size_t CELLS_SUMMED = 64;
+
 // y = b + W x for the cells from `first` on; x(cell), y(cell): where.
 template <class Real, class From, class To>
 void multiply(const Trainer<Real>& trainer, const Real* w, std::size_t outputs, std::size_t k, std::size_t first,
@@ -180,8 +183,11 @@ void gradients(const Trainer<Real>& trainer, const Scan<Real>& s, std::size_t th
     const OuterTerm<Real> of_both[] = {of_x, of_h}, of_m{m.data(), nullptr, H, s.d_w_hr};
     std::vector<Outer<Real>> tasks;
     std::vector<ColumnSum<Real>> sums;
+    std::size_t summed = 0;  // columns of all sums
     const auto sum = [&](const Rows& a, const Rows* b, std::size_t columns, Real* out) {
-        if (out != nullptr) sums.push_back({a.data(), b == nullptr ? nullptr : b->data(), s.M, 0, columns, out});
+        if (out == nullptr) return;
+        sums.push_back({a.data(), b == nullptr ? nullptr : b->data(), 0, 0, columns, out});
+        summed += columns;
     };
     if (normed) {
         tasks.push_back({d_a.data(), s.M, wide, 0, wide, nullptr, &of_x, 1});
@@ -207,10 +213,27 @@ void gradients(const Trainer<Real>& trainer, const Scan<Real>& s, std::size_t th
         round_up(std::max(trainer.outer_scratch(s.E + s.P + H, 2), trainer.products_scratch(CELLS_AT_ONCE, wide)), 16);
     const Workspace<Real> scratch(product(shares, size));
     const Real* d_drive = normed ? s.d_a : s.d_z;
-    if (normed)
+    // Sums of some cells each, whichever thread makes them, and then of those in their order: the same bits.
+    const std::size_t parts = sums.empty() && !normed ? 0 : (s.M + CELLS_SUMMED - 1) / CELLS_SUMMED;
+    const Workspace<Real> partial(product(parts, summed));
+    if (parts > 0)
         share_out(shares, [&](std::size_t share) {
-            trainer.normalise_back(s, s.M * share / shares, s.M * (share + 1) / shares);
+            for (std::size_t part = parts * share / shares; part < parts * (share + 1) / shares; ++part) {
+                const std::size_t first = part * CELLS_SUMMED, end = std::min(first + CELLS_SUMMED, s.M);
+                Real* to = partial.data() + part * summed;
+                for (ColumnSum<Real> task : sums) {
+                    task.first = first, task.end = end, task.out = to;
+                    trainer.sum(task);
+                    to += task.columns;
+                }
+                if (normed) trainer.normalise_back(s, first, end);
+            }
         });
+    for (std::size_t part = 0; part < parts; ++part) {
+        const Real* from = partial.data() + part * summed;
+        for (const ColumnSum<Real>& task : sums)
+            for (std::size_t k = 0; k < task.columns; ++k) task.out[k] += *from++;
+    }
     share_out(shares, [&](std::size_t share) {
         Real* own = scratch.data() + share * size;
         for (Outer<Real> task : tasks) {
@@ -218,12 +241,6 @@ void gradients(const Trainer<Real>& trainer, const Scan<Real>& s, std::size_t th
             task.rows = task.width * (share + 1) / shares - first;
             task.first = first;
             trainer.outer(task, own);
-        }
-        for (ColumnSum<Real> task : sums) {
-            const std::size_t columns = task.end;
-            task.first = columns * share / shares;
-            task.end = columns * (share + 1) / shares;
-            trainer.sum(task);
         }
         if (s.d_x != nullptr)
             multiply(
@@ -255,7 +272,7 @@ void scan_backward(const Trainer<Real>& trainer, const Scan<Real>& given, std::s
         member = own.back().data();
     };
     need(s.d_z, s.G * s.H, true);
-    need(s.d_a, s.G * s.H, normed);
+    if (s.d_a == nullptr) s.d_a = s.d_z;  // in its place
     need(s.d_r, s.G * s.H, normed);
     need(s.d_u, s.H, normed);
     need(s.d_p, s.P, s.w_hr != nullptr);

@@ -42,7 +42,7 @@ struct Scan {
 
     // The backward's own; null: memory of this call.
     Real* d_z;        // (M, G·H)
-    Real *d_a, *d_r;  // (M, G·H), with layer normalisation; else they are d_z
+    Real *d_a, *d_r;  // (M, G·H), with layer normalisation; else they are d_z. d_a may be d_z
     Real* d_u;        // (M, H), with layer normalisation
     Real* d_p;        // (M, P), with projection
     Real* candidate;  // (M, H): c before zoneout, with peepholes and zoneout
@@ -72,12 +72,12 @@ struct Outer {
     std::size_t count;
 };
 
-// out (columns) += Σ_k a_k · b_k, elementwise, from column `first` to `end`.
+// out (columns) = Σ_k a_k · b_k, elementwise, for k from `first` to `end`.
 template <class Real>
 struct ColumnSum {
     const Real* const* a;  // k rows
     const Real* const* b;  // k rows; null: 1
-    std::size_t k, first, end;
+    std::size_t first, end, columns;
     Real* out;
 };
 

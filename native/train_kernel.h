@@ -39,9 +39,11 @@ INLINE vd tanh(vd v) {
 
 template <class Real>
 INLINE Real total(Vec<Real> v) {
-    Real sum = 0;
-    for (std::size_t k = 0; k < LANES<Real>; ++k) sum += v[k];
-    return sum;
+    Real parts[LANES<Real>];
+    put(parts, v);
+    for (std::size_t n = LANES<Real> / 2; n > 0; n /= 2)
+        for (std::size_t k = 0; k < n; ++k) parts[k] += parts[k + n];
+    return parts[0];
 }
 
 // ---- layer normalisation of one row: v to v̂ = (v − mean v) / s and s; and back ----
@@ -106,22 +108,25 @@ void normalise_cells_back(const Scan<Real>& s, std::size_t first, std::size_t en
 
 // ---- sums over all cells ----
 
+// C vectors of columns from `column` on, the last of `left`.
+template <std::size_t C, class Real>
+INLINE void sum_some(const ColumnSum<Real>& task, std::size_t column, std::size_t left) {
+    Vec<Real> sum[C]{};
+    for (std::size_t k = task.first; k < task.end; ++k)
+#pragma GCC unroll 8
+        for (std::size_t c = 0; c < C; ++c) {
+            const std::size_t at = column + c * LANES<Real>;
+            const Vec<Real> own = get(task.a[k] + at, left);
+            sum[c] = task.b == nullptr ? sum[c] + own : fma(own, get(task.b[k] + at, left), sum[c]);
+        }
+    for (std::size_t c = 0; c < C; ++c) put(task.out + column + c * LANES<Real>, sum[c], left);
+}
+
 template <class Real>
 void sum_columns(const ColumnSum<Real>& task) {
-    constexpr std::size_t at_once = 64;  // rows: a sum of sums errs less, and so many lines stay in the nearest cache
-    for (std::size_t from = 0; from < task.k; from += at_once) {
-        const std::size_t until = task.k - from < at_once ? task.k : from + at_once;
-        for (std::size_t column = task.first; column < task.end; column += LANES<Real>) {
-            const std::size_t left = task.end - column;
-            Vec<Real> sum{};
-            for (std::size_t j = from; j < until; ++j) {
-                const Vec<Real> own = get(task.a[j] + column, left);
-                sum = task.b == nullptr ? sum + own : fma(own, get(task.b[j] + column, left), sum);
-            }
-            Real* to = task.out + column;
-            put(to, get(static_cast<const Real*>(to), left) + sum, left);
-        }
-    }
+    std::size_t column = 0;
+    for (; column + 8 * LANES<Real> <= task.columns; column += 8 * LANES<Real>) sum_some<8>(task, column, LANES<Real>);
+    for (; column < task.columns; column += LANES<Real>) sum_some<1>(task, column, task.columns - column);
 }
 
 // ---- the recurrence ----
