@@ -12,9 +12,11 @@ import pytest
 
 import browser
 import carrousel
+from carrousel.engine import Session
 from carrousel.report.language import characters_of, read, write_language_report
 from carrousel.tasks.adaptive import NeuralCache
 from carrousel.tasks.language import LanguageModel
+from carrousel.tasks.ngram import KneserNey
 from carrousel.training import silent
 from reported import HOSTILE, lead
 from reported import read as taken_apart
@@ -45,16 +47,40 @@ def coloured(html: str) -> list[tuple[int, str, str]]:
     return [(int(colour), unescape(title), unescape(text)) for colour, title, text in spans]
 
 
-def test_a_reading_costs_what_the_model_and_the_ngrams_say(model, monkeypatch):
-    monkeypatch.setattr("carrousel.report.language.VALUES", 2000)  # some hundred tokens at once
-    reading = read(model, [OTHER, TEXT[:70]])
+@pytest.mark.parametrize("values", [2000, 1 << 20], ids=["some tokens at once", "all at once"])
+def test_a_reading_costs_what_the_model_and_the_ngrams_say_to_the_bit(model, monkeypatch, values):
+    monkeypatch.setattr("carrousel.report.language.VALUES", values)
+    monkeypatch.setattr("carrousel.data.text.PIECE", 700)  # so that sums are added piece by piece
+    texts = [OTHER, TEXT[:70]]
+    reading = read(model, texts)
     assert reading.starts == [0, len(OTHER)]
-    assert reading.nats.sum() == pytest.approx(model.score([OTHER, TEXT[:70]]).nats)
-    assert reading.grams.sum() == pytest.approx(model.baseline([OTHER, TEXT[:70]]).nats)
+    assert (reading.score, reading.baseline) == (model.score(texts), model.baseline(texts))
+    assert reading.score.unknown > 0
+    assert reading.nats.sum() == pytest.approx(reading.score.nats)
+    assert reading.grams.sum() == pytest.approx(reading.baseline.nats)
     right = reading.expected == reading.ids
     assert 0 < right.mean() < 1
     np.testing.assert_allclose(reading.certain[right], np.exp(-reading.nats[right]), rtol=1e-6)
     assert (reading.certain >= np.exp(-reading.nats) - 1e-9).all()
+
+
+def test_the_text_of_a_page_is_read_once(model, monkeypatch, tmp_path):
+    counts = {"network": 0, "grams": 0}
+    run, grams = Session.run, KneserNey._nats
+
+    def counted_run(session, ids):
+        counts["network"] += ids.size
+        return run(session, ids)
+
+    def counted_grams(baseline, sequence):
+        counts["grams"] += len(sequence) - baseline.order + 1
+        return grams(baseline, sequence)
+
+    monkeypatch.setattr(Session, "run", counted_run)
+    monkeypatch.setattr(KneserNey, "_nats", counted_grams)
+    monkeypatch.setattr("carrousel.report.language_page.TEMPERATURES", ())  # what it writes is not what it reads
+    write_language_report(tmp_path / "r.html", model=model, text=[OTHER, OTHER])
+    assert counts == {"network": 2 * len(OTHER), "grams": 2 * len(OTHER)}
 
 
 def test_the_page_says_what_was_measured(model, page):

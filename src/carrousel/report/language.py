@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from carrousel.data.text import Texts, documents
-from carrousel.features.token import Ids, Tokenizer, encode
+from carrousel.data.text import Texts
+from carrousel.features.token import Ids, Tokenizer
 from carrousel.tasks.surprise import TextScore, token_nats
 
 from . import fact, language_page
@@ -21,6 +21,7 @@ from .page import Figures, tiles
 
 if TYPE_CHECKING:
     from carrousel.tasks.language import LanguageModel
+    from carrousel.tasks.language_fitted import FittedLanguage
 
 VALUES = 1 << 20  # logits in memory at once
 Floats = npt.NDArray[np.float64]
@@ -28,7 +29,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Reading:
-    """A text token by token, arrays (T,).
+    """A text token by token, arrays (T,), and what it cost as a whole.
 
     Parameters
     ----------
@@ -38,6 +39,7 @@ class Reading:
     expected : the token that was the most probable one at each place
     certain : its probability
     starts : place of each document's first token
+    score, baseline : what ``LanguageModel.score`` and ``LanguageModel.baseline`` say of the same text, to the bit
     """
 
     ids: Ids
@@ -46,6 +48,8 @@ class Reading:
     expected: Ids
     certain: Floats
     starts: list[int]
+    score: TextScore
+    baseline: TextScore
 
 
 def write_language_report(
@@ -76,8 +80,8 @@ def write_language_report(
     OSError : it could not be written; what stood there is unchanged
     """
     figures: Figures = {}
-    score, other = model.score(text), model.baseline(text)
     reading = read(model, text)
+    score, other = reading.score, reading.baseline
     seen = model.trained_on(text)
     body = [
         language_page.verdict(model, score, other, seen=seen),
@@ -100,34 +104,58 @@ def write_language_report(
 
 
 def read(model: LanguageModel, text: Texts) -> Reading:
-    """A text with everything that was expected of it."""
-    fitted = model.fitted
-    tokens: list[Ids] = []
-    columns: list[list[npt.NDArray[np.generic]]] = [[], [], [], []]
-    starts: list[int] = []
-    length = max(1, VALUES // fitted.sizes.vocabulary)
-    for document in documents(text):
-        starts.append(sum(map(len, tokens)))
-        session, last, grams = fitted.engine.session(), np.zeros(1, np.int64), fitted.baseline.scorer()
-        for ids in encode(fitted.tokenizer, document.pieces()):
-            for first in range(0, len(ids), length):
-                target = ids[first : first + length]
-                logits = session.run(np.concatenate([last, target[:-1]])[None])[0]
-                best = logits.argmax(-1).astype(np.int64)
-                found = (token_nats(logits, target), grams(target), best, np.exp(-token_nats(logits, best)))
-                for column, values in zip(columns, found, strict=True):
-                    column.append(values)
-                tokens.append(target)
-                last = target[-1:]
-    nats, counted, expected, certain = (np.concatenate(column) for column in columns)
+    """A text with everything that was expected of it; model and n-grams run over it once."""
+    reader = _Reader(model.fitted)
+    score = model.fitted.scored(text, reader.begin)
     return Reading(
-        ids=np.concatenate(tokens),
-        nats=nats.astype(np.float64),
-        grams=counted.astype(np.float64),
-        expected=expected.astype(np.int64),
-        certain=certain.astype(np.float64),
-        starts=starts,
+        **{name: np.concatenate(parts) for name, parts in reader.found.items()},
+        starts=reader.starts,
+        score=score,
+        baseline=replace(score, nats=reader.counted),
     )
+
+
+class _Reader:
+    """Reads documents one after another, in pieces, and keeps what was expected of them.
+
+    Parameters
+    ----------
+    found : arrays of each piece, by the names that they have in ``Reading``
+    starts : place of each document's first token
+    counted : nats of all by the n-grams, added piece by piece as ``FittedLanguage.scored`` does it
+    """
+
+    def __init__(self, fitted: FittedLanguage) -> None:
+        self.found: dict[str, list[npt.NDArray[Any]]] = {
+            name: [] for name in ("ids", "nats", "grams", "expected", "certain")
+        }
+        self.starts: list[int] = []
+        self.counted = 0.0
+        self._fitted = fitted
+        self._length = max(1, VALUES // fitted.sizes.vocabulary)
+
+    def begin(self) -> Callable[[Ids], Floats]:
+        """A function that reads the next tokens (L,) of the next document, and gives their nats (L,)."""
+        self.starts.append(sum(map(len, self.found["ids"])))
+        self._session, self._grams = self._fitted.engine.session(), self._fitted.baseline.scorer()
+        self._last = np.zeros(1, np.int64)
+        return self._push
+
+    def _push(self, ids: Ids) -> Floats:
+        costs = [np.empty(0)]
+        for first in range(0, len(ids), self._length):
+            target = ids[first : first + self._length]
+            logits = self._session.run(np.concatenate([self._last, target[:-1]])[None])[0]
+            best = logits.argmax(-1).astype(np.int64)
+            costs.append(token_nats(logits, target))
+            self.found["expected"].append(best)
+            self.found["certain"].append(np.exp(-token_nats(logits, best)))
+            self._last = target[-1:].copy()
+        nats, grams = np.concatenate(costs), self._grams(ids)
+        for name, values in {"ids": ids, "nats": nats, "grams": grams}.items():
+            self.found[name].append(values)
+        self.counted += float(grams.sum())
+        return nats
 
 
 def characters_of(tokenizer: Tokenizer) -> npt.NDArray[np.int64]:
