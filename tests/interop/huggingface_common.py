@@ -19,6 +19,7 @@ import torch
 from transformers.models.auto import modeling_auto
 
 from carrousel.interop.huggingface import (
+    CarrouselCache,
     CarrouselConfig,
     CarrouselForCausalLM,
     CarrouselForSequenceClassification,
@@ -26,7 +27,7 @@ from carrousel.interop.huggingface import (
 )
 
 SOURCE = Path(os.environ["TRANSFORMERS_SOURCE"]) / "tests"
-PACKAGE = "transformers_tests"
+PACKAGE = "tests"  # the name by which its own modules import each other
 NOT_APPLICABLE = {
     "test_model_base_model_prefix": "heads stand beside the body, not around it, so that names are those on disk",
     "test_model_weights_reload_no_missing_tied_weights": "it puts other weights beside the checksum of the saved ones",
@@ -42,7 +43,7 @@ NOT_OF_CLASSIFIERS = {
 
 def module(name: str, **contents: Any) -> types.ModuleType:
     """A module of transformers' tests; ``contents`` stand in where the source does not have it."""
-    if PACKAGE not in sys.modules:
+    if getattr(sys.modules.get(PACKAGE), "__path__", None) != [str(SOURCE)]:
         package = types.ModuleType(PACKAGE)
         package.__path__ = [str(SOURCE)]
         sys.modules[PACKAGE] = package
@@ -64,7 +65,7 @@ class Absent:
     """In place of a mixin that the source does not have."""
 
 
-module("exporters.test_export", ExportTesterMixin=Absent)
+module("exporters.test_export", ExportTesterMixin=Absent, ExportGenerateTesterMixin=Absent)
 module("utils.test_configuration_utils", config_common_kwargs={})
 Generation = module("generation.test_utils", GenerationTesterMixin=type("Absent", (), {})).GenerationTesterMixin
 ModelTesterMixin = module("test_modeling_common").ModelTesterMixin
@@ -119,7 +120,43 @@ def leave_out(case: type, reasons: dict[str, str]) -> None:
 leave_out(Common, NOT_APPLICABLE)
 
 
-class TestLanguage(Common, Generation, unittest.TestCase):
+def needs_generation(test: Any) -> Any:
+    has = hasattr(Generation, "test_greedy_generate")
+    return unittest.skipUnless(has, "the source has no tests of generate")(test)
+
+
+class Generate(Generation):
+    """The tests of ``generate``: what they ask of keys and values is asked of h and c."""
+
+    def _check_past_key_values_for_generate(
+        self, batch_size: int, past_key_values: CarrouselCache, seq_length: int, config: CarrouselConfig
+    ) -> None:
+        assert isinstance(past_key_values, CarrouselCache)
+        assert past_key_values.get_seq_length() == seq_length
+        assert len(past_key_values) == config.num_hidden_layers
+        assert past_key_values.state is not None
+        for part in past_key_values.state:
+            assert part.shape == (config.num_hidden_layers, batch_size, config.hidden_size)
+
+    def _check_caches_are_equal(self, cache1: CarrouselCache, cache2: CarrouselCache) -> None:
+        assert cache1.get_seq_length() == cache2.get_seq_length()
+        torch.testing.assert_close(cache1.state, cache2.state)
+
+    @needs_generation
+    def test_left_padding_compatibility(self) -> None:
+        """Which is left out for models without attentions: these stand padding all the same."""
+        with unittest.mock.patch.object(self, "has_attentions", True):
+            super().test_left_padding_compatibility()
+
+    @needs_generation
+    def test_recurrent_layers_mask_padding_on_continued_forward(self) -> None:
+        """Which is left out for models that name no kind of layer: an LSTM is recurrent."""
+        kinds = ["linear_attention"] * ModelTester.num_hidden_layers
+        with unittest.mock.patch.object(CarrouselConfig, "layer_types", kinds, create=True):
+            super().test_recurrent_layers_mask_padding_on_continued_forward()
+
+
+class TestLanguage(Common, Generate, unittest.TestCase):
     task = "language"
     all_model_classes = (CarrouselModel, CarrouselForCausalLM)
 

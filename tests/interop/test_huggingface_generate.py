@@ -169,6 +169,13 @@ def test_rows_of_a_cache_are_reordered_repeated_selected_and_copied():
     torch.testing.assert_close(MODEL(text, **{CACHE: kept}).logits, MODEL(text).logits, **CLOSE)
 
 
+def test_a_cache_says_of_every_layer_whether_something_was_read_and_that_no_past_is_kept():
+    assert [CarrouselCache().has_previous_state(layer) for layer in (None, 0, 1)] == [False] * 3
+    cache = MODEL(ids(2, 3))[CACHE]
+    assert [cache.has_previous_state(layer) for layer in (None, 0, 1)] == [True] * 3
+    assert [cache.is_recording_past(layer) for layer in range(len(cache))] == [False] * 2
+
+
 def test_what_a_recurrent_cache_cannot_do_is_refused_in_one_sentence():
     cache = MODEL(ids(2, 4))[CACHE]
     with pytest.raises(SettingError, match="crop: expected not to be called, since a recurrent state cannot forget"):

@@ -107,6 +107,14 @@ class CarrouselCache(Cache):
         """
         raise SettingError("CarrouselCache.update: expected not to be called, since an LSTM has no keys and values")
 
+    def has_previous_state(self, layer_idx: int | None = None, state_idx: int | None = None) -> bool:
+        """Whether something was read, which is so of all layers at once."""
+        return self.is_initialized
+
+    def is_recording_past(self, layer_idx: int = 0) -> bool:
+        """False: no state is kept but the last."""
+        return False
+
     @property
     def batch_size(self) -> int:
         """N, or -1 where nothing was read."""
