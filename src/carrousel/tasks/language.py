@@ -18,10 +18,9 @@ from carrousel.data.text import Document, Texts, documents
 from carrousel.engine import Dtype, check_dtype
 from carrousel.errors import ConfigError, NotTrainedError, SettingError, WeightsError, require
 from carrousel.features.language import LanguageSizes
-from carrousel.features.token import FILE, Ids, Tokenizer, check_size, encode, from_json, learn
+from carrousel.features.token import FILE, Tokenizer, check_size, encode, from_json, learn
 from carrousel.tasks.adaptive import DynamicEvaluation, NeuralCache
 from carrousel.tasks.cache import CacheScorer
-from carrousel.tasks.generate import Sampling, beam, check_stop, decoded, sample, until
 from carrousel.tasks.language_card import language_card
 from carrousel.tasks.language_fitted import FittedLanguage, checked_tokens, read_tokens, unknown_characters
 from carrousel.tasks.language_setting import (
@@ -34,6 +33,7 @@ from carrousel.tasks.language_setting import (
     rated,
     stored,
 )
+from carrousel.tasks.language_write import write
 from carrousel.tasks.surprise import Scorer, TextScore, TextStream
 
 if TYPE_CHECKING:
@@ -252,25 +252,10 @@ class LanguageModel:
         SettingError : a number outside its range, or one of sampling together with beams
         DataError : a prompt that is no text
         """
-        fitted = self.fitted
-        given = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
-        given = {name: value for name, value in given.items() if value is not None}
-        sampling = Sampling(**given)  # pyright: ignore[reportArgumentType]
-        words = check_stop(stop)
-        _check_whole("tokens", tokens, 0)
-        _check_whole("beams", beams, 1)
-        if seed is not None:
-            _check_whole("seed", seed, 0)
-        if beams > 1 and given:
-            raise SettingError(
-                f"beams: expected 1 together with {next(iter(given))}, got {beams}; leave one of them out"
-            )
-        ids = self._known(prompt, "prompt") if prompt else np.empty(0, np.int64)
-        if beams > 1:
-            chosen = iter(beam(fitted.engine, ids, tokens=tokens, beams=beams, never=fitted.never))
-        else:
-            chosen = sample(fitted.engine, ids, sampling, tokens=tokens, seed=seed, never=fitted.never)
-        return until(decoded(fitted.tokenizer, chosen), words)
+        return write(
+            self.fitted, prompt, tokens=tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed,
+            stop=stop, beams=beams,
+        )  # fmt: skip
 
     def score(
         self, text: Texts, *, cache: NeuralCache | None = None, dynamic: DynamicEvaluation | None = None
@@ -388,19 +373,6 @@ class LanguageModel:
             dtype=check_dtype(dtype),
         )
         return model
-
-    def _known(self, text: str, name: str) -> Ids:
-        """Ids of a text; says which characters the model does not know."""
-        ids = np.concatenate(list(encode(self.fitted.tokenizer, documents(text)[0].pieces())))
-        if (ids == self.fitted.tokenizer.unknown).any():
-            place = int(np.flatnonzero(ids == self.fitted.tokenizer.unknown)[0])
-            _LOG.info("%s: the model does not know the character %r; it reads it as an unknown one", name, text[place])
-        return ids
-
-
-def _check_whole(name: str, value: object, least: int) -> None:
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
-        raise SettingError(f"{name}: expected an integer of at least {least}, got {value!r}")
 
 
 def _check_share(validation: float | Texts) -> None:
