@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from carrousel.errors import ConfigError
-from carrousel.features.word import UNKNOWN, WordEncoder, Words, words_of
+from carrousel.features.word import EARLIER, UNKNOWN, WordEncoder, Words, words_of
 
 HARD = (
     "What films featured Popeye Doyle? 3.5% [a] \\ ^ - ] _x façade's É ΣΑΣ ΟΔΟΣ. 日本 語x ª e\u0301t हिन्दी",
@@ -17,6 +18,7 @@ HARD = (
     "don't  stop",
     "",
     " \t",
+    "a\x1cb \x1d c\x1e\x1fd\x85e\u180ef",
 )
 KNOWN = Words.learn(HARD[:2] * 2, size=99)
 
@@ -50,6 +52,26 @@ def test_the_file_reads_back():
     again = Words.from_json(KNOWN.to_json())
     assert again.known == KNOWN.known
     assert again.to_json() == KNOWN.to_json()
+
+
+def test_white_space_is_that_of_unicode_without_the_controls_that_python_adds():
+    odd = [chr(code) for code in range(sys.maxunicode + 1) if chr(code).isspace()]
+    ours = [sign for sign in odd if words_of(f"a{sign}b") == ["a", "b"]]
+    assert [sign for sign in odd if sign not in ours] == list("\x1c\x1d\x1e\x1f")
+    assert len(ours) == 25
+    encoder = WordEncoder(KNOWN)
+    assert [*encoder.push("who\x1cis"), *encoder.finish()] == KNOWN.encode("who\x1cis").tolist()
+
+
+def test_a_file_of_an_earlier_version_reads_back_and_is_written_as_today():
+    data = json.loads(KNOWN.to_json())
+    data["pre_tokenizer"]["pattern"]["Regex"] = EARLIER
+    again = Words.from_json(json.dumps(data))
+    assert again.known == KNOWN.known
+    assert again.to_json() == KNOWN.to_json()
+    data["pre_tokenizer"]["pattern"]["Regex"] = "."
+    with pytest.raises(ConfigError, match="expected the words of a model"):
+        Words.from_json(json.dumps(data))
 
 
 def _changed(**change: object) -> str:

@@ -60,12 +60,12 @@ def test_padding_on_either_side_changes_nothing(classifier_folder, side):
         )
 
 
-# Libraries do not agree on whether these controls are white space.
-DISPUTED = "\x1c\x1d\x1e\x1f"
+# Python's white space that is none of Unicode's, and capitals whose small letters depend on where they stand.
+ODD = st.sampled_from("\x1c\x1d\x1e\x1f\x85\xa0\u180e\u200b\u2028\u3000Σ")
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(text=st.text(st.characters(exclude_categories=["Cs"], exclude_characters=DISPUTED) | st.just("Σ"), max_size=40))
+@given(text=st.text(st.characters(exclude_categories=["Cs"]) | ODD, max_size=40))
 def test_words_are_those_of_carrousel(request, text):
     classifier, folder = request.getfixturevalue("classifier"), request.getfixturevalue("classifier_folder")
     tokenizer = CACHED.setdefault("tokenizer", AutoTokenizer.from_pretrained(folder))
