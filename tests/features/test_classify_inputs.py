@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from carrousel.errors import SettingError
-from carrousel.features.classify import ClassifySizes, Scaler, padded, windows
+from carrousel.features.classify import POINTS, ClassifySizes, Scaler, padded, stretched, views, windows
 
 NAN = np.nan
 
@@ -52,3 +52,21 @@ def test_sizes_of_texts_have_one_word_a_step_and_one_class():
     steps = ClassifySizes(kind="numeric", window=3, steps=True, **sizes)
     assert steps.architecture().tensors()["input_1.weight"] == (4, 15)
     assert steps.architecture().tensors()["head_0.weight"] == (2, 6)
+
+
+def test_sequences_are_stretched_by_straight_lines_to_as_many_points():
+    found = stretched([np.array([[0.0, 5.0], [63.0, 5.0]]), np.array([[2.0, 1.0]])]).reshape(2, POINTS, 2)
+    np.testing.assert_allclose(found[0, :, 0], np.arange(64), atol=1e-5)
+    np.testing.assert_allclose(found[0, :, 1], 5, atol=1e-5)
+    assert (found[1] == [2, 1]).all()
+    long = np.random.default_rng(0).standard_normal((101, 1))
+    at = np.linspace(0, 100, POINTS)
+    np.testing.assert_allclose(stretched([long])[0], np.interp(at, np.arange(101), long[:, 0]), atol=1e-6)
+
+
+def test_wholes_are_compared_by_values_changes_and_sums():
+    x = np.random.default_rng(0).standard_normal((3, POINTS, 2)).astype(np.float32)
+    values, changes, sums = views(x.reshape(3, -1))
+    np.testing.assert_array_equal(values, x.reshape(3, -1))
+    np.testing.assert_allclose(changes.reshape(3, POINTS - 1, 2)[1, 4], x[1, 5].astype(float) - x[1, 4])
+    np.testing.assert_allclose(sums.reshape(3, POINTS, 2)[2, 9], x[2, :10].astype(float).sum(0) / POINTS)

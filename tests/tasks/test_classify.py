@@ -121,8 +121,10 @@ def test_the_engine_gives_the_logits_of_pytorch(which, request):
     found = model.fitted.logits(model.fitted.inputs(model._read(data(which), None, labelled=False)))
     for mine, theirs in zip(found, by_torch(model, data(which)), strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=0, atol=FLOAT32)
-    p = softmax(np.concatenate(found), model.fitted.learned.temperature)
-    np.testing.assert_array_equal(model.predict(data(which)).probabilities, p)
+    if model.fitted.likeness is None:
+        p = softmax(np.concatenate(found), model.fitted.learned.temperature)
+        np.testing.assert_allclose(model.predict(data(which)).probabilities, p, rtol=0, atol=1e-12)
+    assert (model.fitted.likeness is not None) == (which == "numbers")
 
 
 @pytest.mark.parametrize("which", ALL)
@@ -256,6 +258,18 @@ def test_the_temperature_is_from_the_held_out_parts_and_changes_no_label(text):
     a, b = text.predict(TEXTS), hot.predict(TEXTS)
     assert np.array_equal(a.labels, b.labels)
     assert (b.probabilities.max(1) <= a.probabilities.max(1) + 1e-12).all()
+
+
+def test_words_that_a_network_has_not_learnt_have_the_vector_of_the_unknown_one(text):
+    texts = [*TEXTS, "a zebra", "the zebra"]  # these two are held out by different networks
+    model = Classifier(**{**SMALL, "ensemble": 5, "max_steps": 5}).fit(texts, [*TYPES, "rare", "rare"], progress=silent)
+    words = model.fitted.words
+    zebra, who = words.encode("zebra who")
+    assert zebra > 0
+    vectors = [model.fitted.weights[f"input_{m}.weight"] for m in range(5)]
+    unknown = [np.array_equal(v[zebra], v[0]) for v in vectors]
+    assert sum(unknown) == 2
+    assert not any(np.array_equal(v[who], v[0]) for v in vectors)
 
 
 def test_the_same_seed_gives_the_same_model_and_another_one_another():
@@ -426,10 +440,21 @@ def test_an_artifact_whose_parts_do_not_fit_is_refused(numbers, change, message,
 
 
 def test_an_artifact_with_another_context_is_refused(numbers, monkeypatch, tmp_path):
-    other = Classifier(**SMALL)
-    other._fitted = replace(numbers.fitted, context={"owner": numbers.fitted.context["owner"]})
-    with pytest.raises(WeightsError, match="expected how, neighbours, owner, got owner"):
-        carrousel.load(other.save(tmp_path / "run"))
+    monkeypatch.setattr("carrousel.tasks.classify.classify_card", lambda *_: "")  # it measures the model
+    fitted, other = numbers.fitted, Classifier(**SMALL)
+    assert fitted.learned.likeness > 0
+
+    def refused(context: dict, message: str) -> None:
+        other._fitted = replace(fitted, context=context)
+        with pytest.raises(WeightsError, match=message):
+            carrousel.load(other.save(tmp_path / "run", overwrite=True))
+
+    refused({"owner": fitted.context["owner"]}, "expected centre, duals, gamma, how, medians, neighbours, owner, got o")
+    refused({**fitted.context, "centre": np.zeros(3)}, r"centre: expected \(2,\), got \(3,\); save the model again")
+    refused({**fitted.context, "duals": np.zeros((47, 2))}, r"duals: expected \(48, 2\), got \(47, 2\)")
+    other._fitted = replace(fitted, learned=replace(fitted.learned, likeness=0.0))
+    with pytest.raises(WeightsError, match="expected how, neighbours, owner, got centre, duals"):
+        carrousel.load(other.save(tmp_path / "run", overwrite=True))
 
 
 def test_an_interrupted_training_goes_on_where_it_stood(tmp_path: Path):

@@ -78,7 +78,7 @@ def test_no_network_is_trained_on_what_it_holds_out(steps, monkeypatch):
     seen: list[tuple[set, int]] = []
 
     def train(model, batches, loss, validate, settings, **_):
-        seen.append((set(batches.members.tolist()), len(batches.x)))
+        seen.append((set(batches.members.tolist()), len(batches.lengths)))
         return classify_fit.History(rows=[classify_fit_row()])
 
     monkeypatch.setattr(classify_fit, "train", train)

@@ -17,6 +17,8 @@ Size = Annotated[int, Range(1)]
 Floats = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
 POOLS = 2  # of a sequence's outputs: the largest and the mean of each
+POINTS = 64  # steps to which sequences are brought where they are compared as wholes
+VIEWS = 3  # of such a whole: see `views`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,3 +157,27 @@ def windows(values: npt.NDArray[np.float32], window: int) -> npt.NDArray[np.floa
     first = np.broadcast_to(values[:, :1], (len(values), window - 1, values.shape[2]))
     seen = np.lib.stride_tricks.sliding_window_view(np.concatenate([first, values], 1), window, axis=1)
     return np.ascontiguousarray(seen.transpose(0, 1, 3, 2)).reshape(*values.shape[:2], -1)
+
+
+def stretched(sequences: Sequence[npt.NDArray[np.generic]]) -> npt.NDArray[np.float32]:
+    """Sequences (L, K), each brought to ``POINTS`` steps by straight lines between its own: (N, POINTS·K)."""
+    rows: list[npt.NDArray[np.float32]] = []
+    for sequence in sequences:
+        x = sequence.astype(np.float32)
+        at = np.linspace(0, len(x) - 1, POINTS)
+        low = np.minimum(at.astype(np.int64), len(x) - 1)
+        high = np.minimum(low + 1, len(x) - 1)
+        part = (at - low).astype(np.float32)[:, None]
+        rows.append(np.asarray(x[low] * (1 - part) + x[high] * part, np.float32).ravel())
+    return np.stack(rows)
+
+
+def views(stretched: npt.NDArray[np.float32]) -> tuple[Floats, Floats, Floats]:
+    """What stretched sequences (N, POINTS·K) are compared by: values, their changes, their sums so far; (N, ...) each.
+
+    Changes tell shapes apart that lie at different heights; sums see through noise.
+    """
+    x = stretched.reshape(len(stretched), POINTS, -1).astype(np.float64)
+    parts = (x, np.diff(x, axis=1), np.cumsum(x, 1) / POINTS)
+    a, b, c = (part.reshape(len(x), -1) for part in parts)
+    return a, b, c

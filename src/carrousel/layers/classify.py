@@ -15,6 +15,19 @@ from carrousel.layers.lstm import LSTM
 LEAST = -2.0  # below every output of an LSTM, so that padding is never the largest
 
 
+def pooled(y: Tensor, lengths: Tensor) -> Tensor:
+    """The largest and the mean of each output over the steps of a sequence: (L, N, width) → (N, 2·width).
+
+    Parameters
+    ----------
+    y : of an LSTM, 0 beyond a length
+    lengths : int64 (N,)
+    """
+    valid = (torch.arange(len(y), device=y.device)[:, None] < lengths.to(y.device))[..., None]
+    largest = y.masked_fill(~valid, LEAST).amax(0)
+    return torch.cat([largest, y.sum(0) / lengths.to(y)[:, None]], 1)
+
+
 class ClassifyLSTM(nn.Module):
     """Logits of the classes of a sequence, or of each of its steps.
 
@@ -77,10 +90,7 @@ class ClassifyLSTM(nn.Module):
         y, _ = self.lstm(vectors, None, lengths)  # (L, N, width)
         if self.sizes.steps:
             return self.head(dropout(y, self.dropout, self.training)).transpose(0, 1)
-        valid = (torch.arange(len(y), device=y.device)[:, None] < lengths.to(y.device))[..., None]
-        largest = y.masked_fill(~valid, LEAST).amax(0)
-        mean = y.sum(0) / lengths.to(y)[:, None]  # an LSTM gives 0 beyond a length
-        return self.head(dropout(torch.cat([largest, mean], 1), self.dropout, self.training))
+        return self.head(dropout(pooled(y, lengths), self.dropout, self.training))
 
     def _windows(self, x: Tensor) -> Tensor:
         """(N, L, K) → (N, L, W·K), as ``features.classify.windows``."""
@@ -89,6 +99,12 @@ class ClassifyLSTM(nn.Module):
         first = x[:, :1].expand(-1, self.sizes.window - 1, -1)
         seen = torch.cat([first, x], 1).unfold(1, self.sizes.window, 1)  # (N, L, K, W)
         return seen.transpose(2, 3).flatten(2)
+
+    @torch.no_grad()
+    def share(self, ids: Tensor) -> None:
+        """Give each word the vector of the one as which it was read in training; ids : int64 (V,)."""
+        weight = self.get_parameter("input.weight")
+        weight.copy_(weight[ids])
 
     @torch.no_grad()
     def tensors(self, member: int) -> dict[str, Tensor]:

@@ -198,10 +198,12 @@ def _calibrated(classifier: Classifier, evaluation: ClassifyEvaluation, figures:
             }
         ],
     }
+    learned = classifier.fitted.learned
+    beside = f", and {digits(learned.likeness)} times the likeness is added" if learned.likeness else ""
     look = (
-        f"Logits are divided by {digits(classifier.fitted.learned.temperature)}, fitted to the held-out parts of "
-        f" the training examples. Here the calibration error is {percent(evaluation.scores[OWN].calibration_error)} "
-        f"with it and {percent(evaluation.uncalibrated)} without."
+        f"The networks' logits are divided by {digits(learned.temperature)}, fitted to the held-out parts of the "
+        f"training examples{beside}. Here the calibration error is "
+        f"{percent(evaluation.scores[OWN].calibration_error)} with it and {percent(evaluation.uncalibrated)} without."
     )
     return section(
         "Do its probabilities mean what they say?",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,21 +17,21 @@ from carrousel.artifact import Artifact, save
 from carrousel.config import from_dict, to_dict
 from carrousel.data.sequence import Roles, Sequences, of_arrays, read_sequences
 from carrousel.engine import Dtype, check_dtype
-from carrousel.errors import ConfigError, DataError, NotTrainedError, SettingError, WeightsError, require
+from carrousel.errors import ConfigError, DataError, NotTrainedError, SettingError, require
 from carrousel.features.classify import ClassifySizes, Scaler
 from carrousel.features.word import FILE, Words
-from carrousel.heads.temperature import fit_temperature, softmax
+from carrousel.heads.temperature import fit_ensemble, softmax
 from carrousel.metrics import classify as metric
 from carrousel.tasks.classify_baseline import (
     baseline_name,
     baseline_probabilities,
-    expected_arrays,
     learn_baseline,
     majority,
 )
 from carrousel.tasks.classify_card import classify_card
 from carrousel.tasks.classify_evaluate import MAJORITY, OWN, ClassifyEvaluation
 from carrousel.tasks.classify_fitted import FittedClassifier
+from carrousel.tasks.classify_likeness import checked_context, learn_likeness
 from carrousel.tasks.classify_setting import ClassifyLearned, ClassifySettings
 from carrousel.tasks.classify_stream import ClassifyStream
 
@@ -193,14 +193,24 @@ class Classifier:
             resume=resume, log_dir=_path(log_dir), progress=progress,
         )  # fmt: skip
         self.histories = trained.histories
-        temperature = fit_temperature(trained.logits, trained.truth)
-        p, raw = softmax(trained.logits, temperature), softmax(trained.logits)
         context = learn_baseline(found, target, len(names), scaler)
+        judges, arrays = [trained.logits], {}
+        if trained.rows is not None and scaler is not None and sizes.bidirectional and s.likeness and not s.balanced:
+            arrays, alike = learn_likeness(blank.inputs(found), target, len(names))
+            judges.append(alike[trained.rows])
+        rows = np.arange(len(trained.truth)) if trained.rows is None else trained.rows
+        weights, single = fit_ensemble(judges, trained.truth, rows, s.ensemble)
+        likeness = float(weights[1]) if arrays else 0.0
+        if likeness:
+            context |= arrays
+        # What was held out was judged by single networks, and is scored with their weights.
+        p, raw = softmax(np.tensordot(single, judges, 1)), softmax(trained.logits)
         learned = replace(
             learned,
             seconds=time.perf_counter() - began,
             steps=sum(history.rows[-1].step for history in trained.histories),
-            temperature=temperature,
+            temperature=1 / float(weights[0]),
+            likeness=likeness,
             held_out=len(trained.truth),
             accuracy=metric.accuracy(trained.truth, p.argmax(1)),
             log_loss=metric.log_loss(trained.truth, p),
@@ -225,13 +235,13 @@ class Classifier:
         """
         found = self._read(sequences, None, labelled=False)
         fitted = self.fitted
-        logits = fitted.logits(fitted.inputs(found))
-        p = fitted.probabilities(np.concatenate(logits))
+        scores = fitted.scores(fitted.inputs(found))
+        p = softmax(np.concatenate(scores))
         return Prediction(
             classes=fitted.answers,
             labels=fitted.answers[p.argmax(1)],
             probabilities=p,
-            starts=np.concatenate([[0], np.cumsum([len(z) for z in logits])]).astype(np.int64),
+            starts=np.concatenate([[0], np.cumsum([len(z) for z in scores])]).astype(np.int64),
             names=found.names,
             rows=np.concatenate(found.rows) if fitted.sizes.steps and found.rows else None,
         )
@@ -253,7 +263,8 @@ class Classifier:
         steps = fitted.sizes.steps
         flat = [label for each in found.labels for label in each] if steps else list(found.labels)
         truth = fitted.codes(flat)
-        logits = np.concatenate(fitted.logits(fitted.inputs(found)))
+        inputs = fitted.inputs(found)
+        logits = fitted.logits(inputs)
         classes = len(fitted.learned.labels)
         told = found.texts if found.kind == "text" else found.names
         names = [name if len(name) <= SHOWN else f"{name[:SHOWN]}…" for name in told]
@@ -266,11 +277,11 @@ class Classifier:
             classes=fitted.learned.labels,
             truth=truth,
             probabilities={
-                OWN: fitted.probabilities(logits),
+                OWN: softmax(np.concatenate(fitted.scores(inputs, logits))),
                 name: baseline_probabilities(fitted.context, found, classes, fitted.scaler),
                 MAJORITY: majority(fitted.learned.counts, len(truth)),
             },
-            uncalibrated=metric.calibration_error(truth, softmax(logits)),
+            uncalibrated=metric.calibration_error(truth, softmax(np.concatenate(logits))),
             names=tuple(names),
         )
 
@@ -347,7 +358,7 @@ class Classifier:
             weights=dict(artifact.weights),
             words=words,
             scaler=scaler,
-            context=_checked(dict(artifact.context or {}), sizes),
+            context=checked_context(artifact.context or {}, sizes, learned.likeness),
             dtype=check_dtype(dtype),
         )
         return model
@@ -406,17 +417,6 @@ def _check(found: Sequences, names: Sequence[str], counts: npt.NDArray[np.int64]
     for name, count in zip(names, counts.tolist(), strict=True):
         if count == 1 and not found.steps:
             _LOG.info("class %r has one example, which is trained on and never held out", name)
-
-
-def _checked(context: Mapping[str, npt.NDArray[Any]], sizes: ClassifySizes) -> dict[str, npt.NDArray[Any]]:
-    expected = expected_arrays(sizes.kind, sizes.steps)
-    found = {name: (str(array.dtype), array.ndim) for name, array in context.items()}
-    if found != expected:
-        raise WeightsError(
-            f"context.safetensors: expected {', '.join(sorted(expected))}, got {', '.join(sorted(found)) or 'nothing'}"
-            ", or of other types; save the model again"
-        )
-    return dict(context)
 
 
 def _path(value: str | Path | None) -> Path | None:

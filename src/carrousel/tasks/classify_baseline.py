@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from carrousel.data.sequence import Sequences
-from carrousel.features.classify import Scaler, padded
+from carrousel.features.classify import Scaler, padded, stretched
 from carrousel.features.word import words_of
 from carrousel.heads.temperature import fit_temperature, softmax
 
@@ -25,7 +25,6 @@ Arrays = dict[str, npt.NDArray[Any]]
 FOLDS = 5
 SMOOTHING = (0.03, 0.1, 0.3, 1.0)  # counts added to every n-gram, of which the best on held-out folds is taken
 MOST_GRAMS = 500_000
-POINTS = 64  # steps to which sequences are brought before they are compared
 MOST_NEIGHBOURS = 2_000
 LEAST_SPREAD = 0.1  # of a variable within a class, in units of its spread over all
 
@@ -72,7 +71,7 @@ def baseline_probabilities(arrays: Arrays, sequences: Sequences, classes: int, s
         mean, spread, log_share = arrays["means"], arrays["spreads"], arrays["shares"]
         z = -0.5 * (((x[:, None] - mean) / spread) ** 2).sum(2) - np.log(spread).sum(1) + log_share
         return softmax(z, float(arrays["how"][0]))
-    nearest = _nearest(_resampled(sequences, scaler), arrays["neighbours"])
+    nearest = _nearest(_stretched(sequences, scaler), arrays["neighbours"])
     return _certain(arrays["owner"][nearest], float(arrays["how"][0]), classes)
 
 
@@ -150,17 +149,8 @@ def _bayes(
 # The nearest neighbour by Euclid's distance, all brought to one length.
 
 
-def _resampled(sequences: Sequences, scaler: Scaler) -> npt.NDArray[np.float32]:
-    """(N, POINTS · K), each sequence stretched to so many steps."""
-    rows: list[npt.NDArray[np.float32]] = []
-    for values in sequences.values:
-        scaled = scaler.apply(values)
-        at = np.linspace(0, len(scaled) - 1, POINTS)
-        low = np.minimum(at.astype(np.int64), len(scaled) - 1)
-        high = np.minimum(low + 1, len(scaled) - 1)
-        part = (at - low).astype(np.float32)[:, None]
-        rows.append(np.asarray(scaled[low] * (1 - part) + scaled[high] * part, np.float32).ravel())
-    return np.stack(rows)
+def _stretched(sequences: Sequences, scaler: Scaler) -> npt.NDArray[np.float32]:
+    return stretched([scaler.apply(values) for values in sequences.values])
 
 
 def _nearest(x: npt.NDArray[np.float32], known: npt.NDArray[np.float32], *, apart: bool = False) -> Index:
@@ -176,9 +166,14 @@ def _nearest(x: npt.NDArray[np.float32], known: npt.NDArray[np.float32], *, apar
     return np.concatenate(found)
 
 
+def remembered(count: int) -> Index:
+    """Which of so many training sequences the model keeps, in order: all, or a sample of ``MOST_NEIGHBOURS``."""
+    return np.sort(np.random.default_rng(0).permutation(count)[:MOST_NEIGHBOURS])
+
+
 def _learn_neighbours(sequences: Sequences, target: Index, classes: int, scaler: Scaler) -> Arrays:
-    some = np.sort(np.random.default_rng(0).permutation(len(sequences))[:MOST_NEIGHBOURS])
-    known, owner = _resampled(sequences, scaler)[some], target[some]
+    some = remembered(len(sequences))
+    known, owner = _stretched(sequences, scaler)[some], target[some]
     right = (owner[_nearest(known, known, apart=True)] == owner).sum()
     # What a neighbour's class is worth: how often it is right among the training sequences, each by the others.
     return {

@@ -26,7 +26,7 @@ def milliseconds(fitted: FittedClassifier) -> float:
     taken: list[float] = []
     for _ in range(TIMED):
         began = time.perf_counter()
-        fitted.logits(inputs)
+        fitted.scores(inputs)
         taken.append(time.perf_counter() - began)
     return 1000 * float(np.median(taken))
 
@@ -48,6 +48,13 @@ def classify_card(fitted: FittedClassifier, settings: dict[str, Any]) -> str:
     call = '"What is the tallest mountain?"' if sizes.kind == "text" else "sequence"
     task = "text-classification" if sizes.kind == "text" else "tabular-classification"
     classes = ", ".join(f"{name} ({n:,})" for name, n in zip(learned.labels, learned.counts, strict=True))
+    alike: list[str] = []
+    if learned.likeness:
+        alike = [
+            f"To their logits, divided by {learned.temperature:.3g}, is added {learned.likeness:.3g} times how like a "
+            "sequence, as a whole, is to the training sequences of each class, by the kernel ridge regression in "
+            "`context.safetensors`.", "",
+        ]  # fmt: skip
     return "\n".join(
         [
             "---", "library_name: carrousel", f"pipeline_tag: {task}", "---", "",
@@ -58,6 +65,7 @@ def classify_card(fitted: FittedClassifier, settings: dict[str, Any]) -> str:
             'model = carrousel.load("path/to/this/folder")',
             f"answer = model.predict([{call}])", "print(answer.labels, answer.probabilities)", "```", "",
             f"Classes, with their examples in training: {classes}.", "",
+            *alike,
             "## Measured", "",
             "| what | value |", "|---|---|",
             f"| parameters | {count:,} ({4 * count / 2**20:.2f} MiB of float32) |",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from carrousel.features.classify import ClassifySizes, padded
+from carrousel.features.classify import ClassifySizes
 from carrousel.layers.augment import jittered, scaled, warped
 from carrousel.layers.classify import ClassifyLSTM
+from carrousel.tasks.classify_part import NONE, Batch, Part, outputs
 from carrousel.tasks.classify_setting import ClassifySettings
 from carrousel.training import History, Report, TrainingSettings, begun, device, seeded, train
 
@@ -29,44 +30,19 @@ SMALL, LARGE = 16, 32  # examples a batch; the smaller below MANY examples
 MANY = 1000
 EPOCHS, LEAST_STEPS = 12, 600
 VALIDATIONS = 20  # of a training whose end is known
-VALIDATION_ROWS = 256  # at once
-NONE = -100  # the class of steps behind the end of a sequence, which count for nothing
-
-
-class Batch(NamedTuple):
-    """x int64 (n, L) or float32 (n, L, K); lengths int64 (n,); target int64 (n,), or (n, L), NONE beyond a length."""
-
-    x: Tensor
-    lengths: Tensor
-    target: Tensor
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Part:
-    """Examples that a network is trained or validated on, cut by index; ``training.Batches``."""
-
-    x: Tensor
-    lengths: Tensor
-    target: Tensor
-    members: Tensor
-
-    def __len__(self) -> int:
-        return len(self.members)
-
-    def __call__(self, index: Tensor) -> Batch:
-        rows = self.members[index]
-        lengths = self.lengths[rows]
-        longest = int(lengths.max())
-        target = self.target[rows]
-        return Batch(self.x[rows, :longest], lengths, target[:, :longest] if target.ndim == 2 else target)
+RARE = 2  # occurrences from which a word has a vector, as in `Words.learn`
 
 
 class Trained(NamedTuple):
-    """Weights of all members; logits (M, C) and truths (M,) of the parts they held out; the training curves."""
+    """Weights of all members; logits (M, C) and truths (M,) of the parts they held out; the training curves.
+
+    ``rows`` says which examples those are, (M,), some of them twice; None where every step has a class.
+    """
 
     weights: dict[str, npt.NDArray[np.float32]]
     logits: Floats
     truth: Index
+    rows: Index | None
     histories: list[History]
 
 
@@ -91,6 +67,31 @@ def stratified(target: Index, folds: int, seed: int) -> Index:
             found[rows] = (begin + np.arange(len(rows))) % folds
             begin += len(rows)
     return found
+
+
+def held_out_by(member: int, target: Index, fold: Index) -> Index:
+    """Examples that a network holds out, a fifth of them.
+
+    Of many examples half are never held out and the others by two networks each, which shows how much surer the mean of
+    several may be than one alone; of fewer, all are once.
+
+    Parameters
+    ----------
+    fold : as `stratified` with 2·FOLDS made it
+    """
+    k = member % FOLDS
+    folds = (k, (k + 1) % FOLDS) if len(target) >= MANY else (k, k + FOLDS)
+    return np.flatnonzero(np.isin(fold, folds))
+
+
+def known_words(part: Part, words: int) -> Tensor:
+    """What a network reads words as, int64 (V,): as the unknown one those that its part has less than ``RARE`` times.
+
+    Else words that only the held-out part has would be read as vectors that no training has touched, which happens to
+    no word of other texts: what was held out would look harder than they are.
+    """
+    counts = part.words(words)
+    return torch.where(counts >= RARE, torch.arange(words, device=counts.device), 0)
 
 
 def blocks(owner: Index, folds: int, seed: int) -> Index:
@@ -124,22 +125,15 @@ def fit_classifier(
     s, place, began = settings, device(), time.monotonic()
     if sizes.steps:
         cuts = pieces([len(sequence) for sequence in inputs])
-        labels, _ = padded([targets[k][a:b] for k, a, b in cuts])
+        target = np.concatenate([targets[k][a:b] for k, a, b in cuts])
         inputs = [inputs[k][a:b] for k, a, b in cuts]
         fold = blocks(np.array([k for k, _, _ in cuts]), FOLDS, s.seed)
-        lengths = np.array([len(piece) for piece in inputs])
-        target = np.where(np.arange(labels.shape[1]) < lengths[:, None], labels, NONE).astype(np.int64)
-        counts = np.bincount(target[target != NONE], minlength=sizes.classes)
     else:
         target = np.asarray(targets, np.int64)
-        fold = stratified(target, FOLDS, s.seed)
-        counts = np.bincount(target, minlength=sizes.classes)
-    whole, lengths = padded(inputs)
-    x, long, y = (torch.as_tensor(array, device=place) for array in (whole, lengths, target))
+        fold = stratified(target, 2 * FOLDS, s.seed)
+    every = Part.of(inputs, target, steps=sizes.steps, device=place)
+    counts = np.bincount(target, minlength=sizes.classes)
     weight = torch.as_tensor(counts.sum() / (sizes.classes * np.maximum(counts, 1)), dtype=torch.float32, device=place)
-
-    def part(rows: Index) -> Part:
-        return Part(x=x, lengths=long, target=y, members=torch.as_tensor(rows, device=place))
 
     def loss_of(logits: Tensor, target: Tensor, smoothing: float) -> Tensor:
         return cross_entropy(
@@ -154,6 +148,7 @@ def fit_classifier(
     weights: dict[str, npt.NDArray[np.float32]] = {}
     logits: list[Floats] = []
     truth: list[Index] = []
+    judged: list[Index] = []
     histories: list[History] = []
     for member in range(sizes.members):
         with seeded(s.seed * sizes.members + member):
@@ -161,8 +156,12 @@ def fit_classifier(
                 sizes, dropout=s.dropout, embedding_dropout=s.embedding_dropout,
                 variational_dropout=s.variational_dropout,
             ).to(place)  # fmt: skip
-        held_out = part(np.flatnonzero(fold == member % FOLDS))
-        trained = part(np.flatnonzero(fold != member % FOLDS))
+        held = np.flatnonzero(fold == member % FOLDS) if sizes.steps else held_out_by(member, target, fold)
+        others = np.setdiff1d(np.arange(len(fold)), held)
+        held_out, trained = every.some(held), every.some(others)
+        if sizes.kind == "text":
+            ids = known_words(trained, sizes.inputs)
+            held_out, trained = replace(held_out, ids=ids), replace(trained, ids=ids)
 
         def validate(model: nn.Module, held_out: Part = held_out) -> float:
             z, t = outputs(model, held_out)
@@ -178,14 +177,23 @@ def fit_classifier(
                 progress=None if progress is None else _whole(progress, member, s, sizes.members, began),
             )
         )  # fmt: skip
+        if held_out.ids is not None:  # the engine knows one vocabulary for all networks
+            model.share(held_out.ids)
         if member < FOLDS:  # a second network without the same fold would count its examples twice
             model.eval()
             with torch.no_grad():
                 z, t = outputs(model, held_out)
             logits.append(z.double().cpu().numpy())
             truth.append(t.cpu().numpy())
+            judged.append(held_out.members.cpu().numpy())
         weights |= {name: tensor.cpu().numpy().copy() for name, tensor in model.tensors(member).items()}
-    return Trained(weights, np.concatenate(logits), np.concatenate(truth), histories)
+    return Trained(
+        weights,
+        np.concatenate(logits),
+        np.concatenate(truth),
+        None if sizes.steps else np.concatenate(judged),
+        histories,
+    )
 
 
 def _varied(batch: Batch, variables: int, s: ClassifySettings) -> Tensor:
@@ -196,18 +204,6 @@ def _varied(batch: Batch, variables: int, s: ClassifySettings) -> Tensor:
     if s.scaling:
         x = scaled(x, variables, s.scaling)
     return jittered(x, variables, s.jitter) if s.jitter else x
-
-
-def outputs(model: nn.Module, part: Part) -> tuple[Tensor, Tensor]:
-    """Logits (M, C) and truths (M,) of all examples of a part, or of all their steps."""
-    logits: list[Tensor] = []
-    truths: list[Tensor] = []
-    for index in torch.arange(len(part), device=part.x.device).split(VALIDATION_ROWS):
-        batch = part(index)
-        z, t = model(batch.x, batch.lengths).flatten(0, -2), batch.target.flatten()
-        logits.append(z[t != NONE])
-        truths.append(t[t != NONE])
-    return torch.cat(logits), torch.cat(truths)
 
 
 def _limits(s: ClassifySettings, examples: int, members: int, member: int) -> TrainingSettings:

@@ -13,9 +13,10 @@ import numpy.typing as npt
 from carrousel.data.sequence import Sequences
 from carrousel.engine import Dtype, Engine
 from carrousel.errors import DataError
-from carrousel.features.classify import ClassifySizes, Scaler, padded, windows
+from carrousel.features.classify import ClassifySizes, Scaler, padded, stretched, views, windows
 from carrousel.features.word import Words
-from carrousel.heads.temperature import softmax
+from carrousel.heads.kernel import KernelRidge
+from carrousel.tasks.classify_likeness import likeness_of
 from carrousel.tasks.classify_setting import ClassifyLearned
 
 Floats = npt.NDArray[np.float64]
@@ -34,7 +35,7 @@ class FittedClassifier:
     weights : of ``sizes.architecture()``
     words : of texts
     scaler : of numbers
-    context : arrays of the baseline, see ``tasks.classify_baseline``
+    context : arrays of the baseline and of the likeness, see ``tasks.classify_baseline``, ``tasks.classify_likeness``
     dtype : what the engine stores the weights as
     """
 
@@ -49,6 +50,11 @@ class FittedClassifier:
     @cached_property
     def engine(self) -> Engine:
         return Engine(self.sizes.architecture(), self.weights, dtype=self.dtype)
+
+    @cached_property
+    def likeness(self) -> KernelRidge | None:
+        """What is said beside the networks; None where it does not count."""
+        return likeness_of(self.context) if self.learned.likeness else None
 
     @cached_property
     def answers(self) -> npt.NDArray[Any]:
@@ -127,9 +133,18 @@ class FittedClassifier:
             total = total + z.astype(np.float64)
         return np.asarray(total) / self.sizes.members
 
-    def probabilities(self, logits: Floats) -> Floats:
-        """Calibrated, over the last axis."""
-        return softmax(logits, self.learned.temperature)
+    def scores(self, inputs: Inputs, logits: Sequence[Floats] | None = None) -> list[Floats]:
+        """What the softmax makes probabilities of, as ``logits``: those ÷ T, and what the likeness adds.
+
+        Parameters
+        ----------
+        logits : of the inputs, where they are known already
+        """
+        found = [z / self.learned.temperature for z in (self.logits(inputs) if logits is None else logits)]
+        if self.likeness is None:
+            return found
+        alike = self.learned.likeness * self.likeness.scores(views(stretched(inputs)))
+        return [z + own for z, own in zip(found, alike[:, None], strict=True)]
 
 
 def pooled(y: npt.NDArray[np.float32], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:

@@ -25,6 +25,9 @@ class ClassifySettings:
         sequence again at every sample of a stream, the other costs the same at every sample
     balanced : every class weighs alike in training, however rare; the probabilities are then those of classes that are
         equally frequent
+    likeness : judge sequences of numbers by how like they are, as wholes, to those of the training as well, with the
+        weight that what was held out gives it; not where a model reads one way, which cannot know the whole, nor with
+        ``balanced``
     ensemble : networks, each of which holds out another fifth of the training part; their logits are averaged
     vocabulary : most words with a vector of their own
     embedding_size : of a word's vector, or of what is made of a window; by default hidden_size
@@ -51,6 +54,7 @@ class ClassifySettings:
     steps: bool = False
     bidirectional: bool | None = None
     balanced: bool = False
+    likeness: bool = True
     ensemble: Size = 5
     vocabulary: Annotated[int, Range(2)] = 30_000
     embedding_size: Size | None = None
@@ -97,6 +101,7 @@ class ClassifyLearned:
     seconds : it took
     steps : of all trainings together
     temperature : by which logits are divided
+    likeness : what the scores by likeness are multiplied by; 0 where there are none
     held_out : examples held out by some network, on which the following was measured, network by network
     accuracy, log_loss, calibration_error : of the held-out parts
     uncalibrated : their calibration error before the temperature
@@ -116,6 +121,7 @@ class ClassifyLearned:
     log_loss: float
     calibration_error: float
     uncalibrated: float
+    likeness: Annotated[float, Range(0)] = 0.0
 
     def __post_init__(self) -> None:
         check(self, where="learned")

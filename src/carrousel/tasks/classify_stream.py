@@ -13,6 +13,7 @@ import numpy.typing as npt
 from carrousel.config import nearest
 from carrousel.errors import DataError
 from carrousel.features.word import WordEncoder
+from carrousel.heads.temperature import softmax
 from carrousel.tasks.classify_fitted import FittedClassifier
 
 Floats = npt.NDArray[np.float64]
@@ -102,14 +103,13 @@ class ClassifyStream:
     def _push(self, inputs: npt.NDArray[np.generic]) -> Answer | None:
         if not len(inputs):
             return self._answer
-        logits = self._again(inputs) if self._session is None else self._go_on(inputs)
-        self._answer = self._said(logits)
+        self._answer = self._said(self._again(inputs) if self._session is None else self._go_on(inputs))
         return self._answer
 
     def _again(self, inputs: npt.NDArray[np.generic]) -> Floats:
         self._seen.append(inputs)
         self.steps += len(inputs)
-        return self._fitted.logits([np.concatenate(self._seen)])[0][-1]
+        return self._fitted.scores([np.concatenate(self._seen)])[0][-1]
 
     def _go_on(self, inputs: npt.NDArray[np.generic]) -> Floats:
         sizes, session = self._fitted.sizes, self._session
@@ -126,7 +126,7 @@ class ClassifyStream:
             mean = self._sum[member] if sizes.steps else self._sum[member] / self.steps
             parts = [mean.astype(np.float32)] if sizes.steps else [self._largest[member], mean.astype(np.float32)]
             logits += session.step(np.concatenate(parts)[None], stack=f"decide_{member}")[0]
-        return logits / sizes.members
+        return logits / sizes.members / self._fitted.learned.temperature
 
     def _step_input(self, sample: Any) -> npt.NDArray[Any]:
         """What a step of the network takes: an id (1,), or a window (1, W·K)."""
@@ -136,8 +136,8 @@ class ClassifyStream:
         self._seen = [*(self._seen or [sample] * (sizes.window - 1)), sample][-sizes.window :]
         return np.concatenate(self._seen)[None]
 
-    def _said(self, logits: Floats) -> Answer:
-        p = self._fitted.probabilities(logits)
+    def _said(self, scores: Floats) -> Answer:
+        p = softmax(scores)
         best = int(p.argmax())
         answers = self._fitted.answers.tolist()
         return Answer(

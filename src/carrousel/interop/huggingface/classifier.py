@@ -15,7 +15,7 @@ from carrousel.errors import SettingError, ShapeError
 from carrousel.interop.huggingface.config import CarrouselConfig
 from carrousel.interop.huggingface.folder import ArtifactModel
 from carrousel.interop.huggingface.padding import Padding
-from carrousel.layers.classify import LEAST, ClassifyLSTM
+from carrousel.layers.classify import ClassifyLSTM, pooled
 
 
 class CarrouselForSequenceClassification(ArtifactModel):
@@ -113,7 +113,4 @@ class CarrouselForSequenceClassification(ArtifactModel):
         embed, lstm, head = (self.get_submodule(f"{name}_{m}") for name in ("input", "lstm", "head"))
         vectors = embed(x) if not x.is_floating_point() else x  # (N, L, E)
         y, _ = lstm(vectors.transpose(0, 1), None, lengths)  # (L, N, width)
-        valid = (torch.arange(len(y), device=y.device)[:, None] < lengths)[..., None]
-        largest = y.masked_fill(~valid, LEAST).amax(0)
-        mean = y.sum(0) / lengths.to(y)[:, None]
-        return head(dropout(torch.cat([largest, mean], 1), self.config.dropout, self.training))
+        return head(dropout(pooled(y, lengths), self.config.dropout, self.training))
