@@ -1,4 +1,4 @@
-"""Trains on two threads, here and in a process forked from here; prints how many that took. See ``test_scan``."""
+"""Trains on two threads, here and in a process forked from here; prints how many that took: ``test_scan_backend``."""
 
 from __future__ import annotations
 

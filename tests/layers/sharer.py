@@ -1,4 +1,4 @@
-"""One of two processes that share a batch; ``test_scan`` starts both."""
+"""One of two processes that share a batch; ``test_scan_backend`` starts both."""
 
 from __future__ import annotations
 
