@@ -9,6 +9,7 @@ from learner import Network, Windows, assert_same_bits, loss, network, settings,
 from torch import Tensor, nn
 
 from carrousel.errors import DivergedError, SettingError
+from carrousel.layers import compiled
 from carrousel.training import History, Report, learning_rate_factor, parameter_groups, seeded, silent, train
 
 
@@ -298,6 +299,24 @@ def test_bf16_on_a_processor_without_it_is_told_in_a_sentence() -> None:
 
     with pytest.raises(SettingError, match="precision: expected float32"):
         fit(network(), loss=unsupported, precision="bf16")
+
+
+@pytest.mark.parametrize(("isa", "dtype"), [("avx512bf16", torch.bfloat16), ("portable", torch.float32)])
+def test_precision_is_chosen_by_what_the_processor_has(
+    isa: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if compiled.unavailable() or not dict(row[:2] for row in compiled.kernels.instruction_sets()).get(isa):
+        pytest.skip(f"needs the kernels of {isa}")
+    monkeypatch.setenv("CARROUSEL_ISA", isa)
+    seen = set()
+
+    def watched(net: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        seen.add(net[1](batch[0].flatten(1)).dtype)
+        return loss(net, batch)
+
+    model = nn.Sequential(nn.Flatten(), nn.Linear(10, 1), nn.Flatten(0))
+    fit(model, loss=watched, precision="auto")
+    assert seen == {dtype}
 
 
 class Carried(nn.Module):

@@ -23,7 +23,7 @@ from carrousel.training import TrainingSettings
         ("average", 1.0, "average: expected a finite number above 0 and below 1 or None, got 1.0"),
         ("seed", -1, "seed: expected a whole number at least 0, got -1"),
         ("schedule", "cosin", "schedule: expected one of constant, linear, cosine, one_cycle, got 'cosin'"),
-        ("precision", "fp16", "precision: expected one of float32, bf16, got 'fp16'"),
+        ("precision", "fp16", "precision: expected one of auto, float32, bf16, got 'fp16'"),
     ],
 )
 def test_setting_outside_its_range_is_refused_with_one_sentence(name: str, value: object, sentence: str) -> None:

@@ -52,6 +52,11 @@ def vectorised() -> bool:
     return not unavailable() and _isa().startswith("avx")
 
 
+def multiplies_bfloat16() -> bool:
+    """Whether the kernels that run here multiply bfloat16 by instructions made for it."""
+    return not unavailable() and _isa().endswith("bf16")
+
+
 def missing(x: Tensor, weight: Tensor) -> str:
     """Why native kernels cannot run this: what was expected and what was got; empty where they can."""
     if x.device.type != "cpu" or weight.device.type != "cpu":

@@ -12,7 +12,7 @@ from carrousel.features.token import Level
 Size = Annotated[int, Range(1)]
 Share = Annotated[float, Range(0, below=1)]
 DESCENT_RATE = 2.0  # learning rate of "asgd"
-LATER = ("sampled_softmax", "optimizer")  # settings that older versions do not know
+LATER = ("sampled_softmax", "optimizer", "precision")  # settings that older versions do not know, or not all values of
 # What the network that is started from has decided, and what ends its own training only.
 FIXED = ("level", "vocabulary", "hidden_size", "num_layers", "embedding_size")
 LIMITS = ("max_epochs", "max_steps", "minutes")
@@ -45,7 +45,8 @@ class LanguageSettings:
         keeps its rate
     average : decay of the moving average of the weights, which is what is kept; "asgd" has an average of its own
     patience : validations without a new best that end the training
-    precision : of the products in training: "bf16" is twice as fast where the processor has it
+    precision : of the factors in training's products: "float32"; "bf16", half as long a training where the processor
+        has instructions for it; "auto", "bf16" there and "float32" elsewhere
     seed : the same seed gives the same model on the same machine, where no clock ends the training
     """
 
@@ -73,7 +74,7 @@ class LanguageSettings:
     warmup: Share = 0.1
     average: Annotated[float, Range(above=0, below=1)] = 0.99
     patience: Size = 5
-    precision: Literal["float32", "bf16"] = "float32"
+    precision: Literal["auto", "float32", "bf16"] = "auto"
     seed: Annotated[int, Range(0)] = 0
 
     def __post_init__(self) -> None:

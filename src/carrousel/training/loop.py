@@ -21,6 +21,7 @@ from carrousel.training.checkpoint import Checkpoints
 from carrousel.training.history import History, Row, Stopped
 from carrousel.training.log import CurveLog
 from carrousel.training.optimizer import Groups, clip_gradients, make_optimizer, parameter_groups
+from carrousel.training.precision import is_mixed
 from carrousel.training.progress import Bar, Progress, Report
 from carrousel.training.schedule import learning_rate_factor
 from carrousel.training.settings import TrainingSettings
@@ -173,7 +174,7 @@ class _Run:
         )
         # Loss, gradient norm, loss, gradient norm ... of the last steps, still on the device, each a scalar.
         self.unread: list[Tensor] = []
-        self.precision = self.autocast if settings.precision == "bf16" else nullcontext
+        self.precision = self.autocast if is_mixed(settings.precision, self.device) else nullcontext
         self.learning_rate = settings.learning_rate
         self.train_loss: float | None = None
         self.validation_seconds = 0.0

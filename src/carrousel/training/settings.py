@@ -9,7 +9,7 @@ from typing import Literal, get_args
 from carrousel.errors import SettingError
 
 Schedule = Literal["constant", "linear", "cosine", "one_cycle"]
-Precision = Literal["float32", "bf16"]
+Precision = Literal["auto", "float32", "bf16"]
 Kind = Literal["adamw", "asgd"]
 
 
@@ -37,7 +37,8 @@ class TrainingSettings:
     clip_norm : largest global gradient norm. None: no clipping
     patience : end after so many validations without a new best. None: never
     validate_every : steps between validations. None: at the end of every epoch. The end of the run is always validated
-    precision : "float32", or "bf16" for automatic mixed precision with float32 weights
+    precision : "float32"; "bf16" for automatic mixed precision with float32 weights; or "auto", "bf16" where the
+        processor or accelerator has instructions for it, else "float32"
     average : decay per step of an exponential moving average of the weights, which is then what is validated, kept and
         returned. None: no average, or that of "asgd"
     seed : of the order of the examples and of everything random inside a step

@@ -65,7 +65,7 @@ def command(
     ] = None,
     precision: Annotated[
         str | None,
-        typer.Option(metavar="P", help="float32, or bf16: twice as fast where the processor has it."),
+        typer.Option(metavar="P", help="float32, bf16, or auto: bf16 where the processor has it. Default: auto."),
     ] = None,
     minutes: Annotated[float | None, typer.Option(metavar="M", help="Time budget of the training.")] = None,
     max_steps: Annotated[int | None, typer.Option(metavar="N", help="Most steps of the training.")] = None,
