@@ -17,7 +17,7 @@ import page
 
 from carrousel.engine import Engine
 from carrousel.online.watch import Watch
-from carrousel.tasks.detect import NETWORK
+from carrousel.tasks.detect_saved import NETWORK
 
 PAST = 1500
 KINDS = 16  # different streams, which many streams repeat

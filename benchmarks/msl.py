@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import page
+import telemanom
+from covariates import commands, fitted
 from simple_detector import SIMPLE
 from watching import seconds_of, stream
 
@@ -28,7 +30,8 @@ Spans = npt.NDArray[np.int64]
 PROMISES_ROWS = (500, 1000, 2000, 3000, 5000, 10000)  # one false alarm in so many rows: from these is chosen
 FROZEN = range(1000, 1160)  # artificial series on which it is chosen
 CALM_ROWS = 10  # of a simple detector: rows below its threshold that end an event
-PUBLISHED = [["Telemanom: LSTM with dynamic threshold (Hundman et al. 2018)", "0.926", "0.694", "0.793", "–", "–"]]
+PUBLISHED = [["Telemanom as published (Hundman et al. 2018)", "0.926", "0.694", "0.793", "–", "–"]]
+BEYOND = 0.2  # chosen on artificial series, by benchmarks/covariates.py
 VUS_PUBLISHED = {"KMeansAD": 0.435, "CNN": 0.352, "LSTMAD": 0.217}  # on the 14 MSL series of TSB-AD
 
 
@@ -54,6 +57,31 @@ def ours(series: Sequence[LabelledSeries], promise: int, *, minutes: float) -> F
     watch = detector.watch(ids=[one.name for one in series])
     said = stream(watch, [(one.values[:, :1], seconds_of(one.stamps)) for one in series], name=f"{minutes:g} minutes")
     return Found([windows(one.incident) for one in said], [one.score for one in said])
+
+
+def of_channels(series: Sequence[LabelledSeries], *, read: bool, minutes: float, seed: int) -> Found:
+    """A detector a channel, fitted on its training part, which alarms where something is beyond all of that part."""
+    events: list[Spans] = []
+    scores: list[Floats] = []
+    for one in series:
+        detector = fitted(one, read=read, minutes=minutes, beyond=BEYOND, seed=seed)
+        rows = one.values[:, : 1 + len(commands(one)) * read]
+        (said,) = stream(detector.watch(ids=list(detector.ends)), [(rows, seconds_of(one.stamps))], name=one.name)
+        events.append(windows(said.incident))
+        scores.append(said.score)
+    return Found(events, scores)
+
+
+def rival(series: Sequence[LabelledSeries]) -> Found:
+    """Telemanom's procedure; the score of a row is its smoothed error."""
+    events: list[Spans] = []
+    scores: list[Floats] = []
+    for one in series:
+        expected = telemanom.forecast(one.train, one.values, seed=0)
+        events.append(telemanom.detect(expected, one.values[:, 0]))
+        scores.append(telemanom.smoothed(np.abs(expected - one.values[:, 0]), telemanom.BATCH))
+        print(f"Telemanom's procedure: {one.name}", flush=True)
+    return Found(events, scores)
 
 
 def simple(series: Sequence[LabelledSeries], promise: int, detect: Callable[[Floats], Floats]) -> Found:
@@ -109,20 +137,32 @@ def choose() -> tuple[int, list[list[object]]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=1.0, help="of the adaptation (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=1, help="of the detectors that read (default: %(default)s)")
     options = parser.parse_args()
     promise, choice = choose()
     series = msl()
+    reading = [of_channels(series, read=True, minutes=options.minutes / 2, seed=seed) for seed in range(options.seeds)]
     results = {
+        **{
+            f"**Carrousel**, a detector a channel that reads the commands, seed {seed}": found
+            for seed, found in enumerate(reading)
+        },
+        "**Carrousel**, the same without the commands": of_channels(
+            series, read=False, minutes=options.minutes / 2, seed=0
+        ),
         "**Carrousel**, the network that it comes with": ours(series, promise, minutes=0),
         f"**Carrousel**, adapted for {options.minutes:g} minute(s)": ours(series, promise, minutes=options.minutes),
+        "Telemanom's procedure with Carrousel's LSTM (not causal)": rival(series),
         **{name: simple(series, promise, detect) for name, detect in SIMPLE.items()},
     }
     rows = [[name, *judge(series, found)] for name, found in results.items()] + PUBLISHED
     labels = sum(len(one.windows) for one in series)
     text = (
-        f"27 channels, column 0 (the telemetry; the commands are not used), {labels} labelled events. A detector is "
-        "fitted on the unlabelled training parts and goes on through the test parts row by row. It promises one false "
-        f"alarm in {promise:,} rows, which was chosen on artificial series and not here (below). An incident that "
+        f"27 channels of telemetry, each with 54 columns of commands, {labels} labelled events. Detectors are fitted "
+        "on the unlabelled training parts and go on through the test parts row by row. Those that are fitted a channel "
+        f"each alarm where something is {BEYOND:.0%} beyond all of their training part (`beyond`), which was "
+        "[chosen on artificial series](covariates.md) and not here. The others are one network for all, and promise "
+        f"one false alarm in {promise:,} rows, which was chosen on artificial series, too (below). An incident that "
         "touches a label finds it; one that touches none is a false alarm; events of all channels are pooled "
         "(Telemanom's rule). Nothing is adjusted by points."
     )
@@ -130,8 +170,10 @@ def main() -> None:
     parts = [
         text,
         page.table(["", "precision", "recall", "F1", "median delay, rows", "VUS-PR"], rows),
-        "Telemanom finds more with fewer false alarms; it reads the 54 columns of commands too. In the labels that the "
-        "first line misses no member finds a row of the telemetry rarer than one in 1,500 of its past.",
+        "Telemanom as published is ahead. Its procedure, written again from the paper (`benchmarks/telemanom.py`), "
+        "does not reach that here: what differs is the networks and their training. It judges windows of 2,100 rows, "
+        "most of a test part, as a whole, and what it finds begins 100 rows before; the other lines know no later row. "
+        "In this detector's incidents nothing is extended to the past, and none goes on for more than about 600 rows.",
         "VUS-PR is the mean over the 27 test parts, with the longest buffer taken from each channel's autocorrelation "
         f"as TSB-AD takes it. TSB-AD publishes, for its own choice of 14 MSL series, {published}; those are other "
         "stretches, so the figures stand beside each other and not against each other.",

@@ -38,14 +38,14 @@ def stream(watch: Watch, series: Sequence[tuple[Floats, Floats]], *, name: str) 
     Parameters
     ----------
     watch : of as many streams as there are series
-    series : values (T, K) and seconds (T,) of each, in the order of the streams
+    series : values (T, K), with covariates behind them if it reads any, and seconds (T,), in their order
     name : for the line on the terminal that says how far it is
     """
     lengths = np.array([len(values) for values, _ in series])
     order = np.argsort(-lengths, kind="stable")
     watch = watch.fork(order)  # the longest first: those that go on are then always the first ones
-    longest, variables = int(lengths.max()), watch.variables
-    values = np.full((longest, len(series), variables), np.nan)
+    longest, width = int(lengths.max()), series[0][0].shape[1]
+    values = np.full((longest, len(series), width), np.nan)
     seconds = np.zeros((longest, len(series)))
     for place, number in enumerate(order):
         rows = lengths[number]

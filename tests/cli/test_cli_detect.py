@@ -215,3 +215,25 @@ def test_evaluate_counts_events_beside_naive_detectors(plant: Path) -> None:
 )
 def test_mistakes_are_answered_with_one_line(plant: Path, words: tuple[object, ...], says: str) -> None:
     assert says in refusal(*words, cwd=plant)
+
+
+def test_a_detector_reads_covariates_and_says_which_are_missing(plant: Path) -> None:
+    rows = [
+        row | {"valve": str(n % 3 % 2), "mode": "low" if n % 2 else "high"}
+        for n, row in enumerate(pump(0, ROWS + MORE))
+    ]
+    write(plant / "valves.csv", rows[:ROWS])
+    write(plant / "more.csv", rows[ROWS:])
+    words = ("--target", "heat", "--past", "valve,mode", "--beyond", "0.2", "--minutes", "0.02", "-o", "runs/valves")
+    done = here("train", "detect", "valves.csv", *words, cwd=plant)
+    assert done.code == 0, done.err
+    assert "alarms come where a value" in done.out + done.err
+    table = read(succeed("predict", "runs/valves", "more.csv", cwd=plant))
+    lines = succeed("stream", "runs/valves", cwd=plant, text=as_csv(rows[ROWS:])).split("\n")[:-1]
+    events = [json.loads(line) for line in lines]
+    assert [float(row["score"]) for row in table] == [event["score"] for event in events]
+    assert {"level_lower", "level_upper", "season", "season_lower", "season_upper"} <= set(table[0])
+    assert events[-1]["trend"]["heat"]["season_band"][0] < events[-1]["trend"]["heat"]["season"]
+    assert "past column 'valve': not in the table" in refusal("predict", "runs/valves", "later.csv", cwd=plant)
+    refused = refusal("train", "detect", "valves.csv", "--past", "valve", "--minutes", 0, "-o", "x", cwd=plant)
+    assert "past: expected minutes above 0" in refused

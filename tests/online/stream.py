@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from carrousel.engine import Engine
 from carrousel.online.watch import Readings, Watch
-from carrousel.tasks.detect import NETWORK
+from carrousel.tasks.detect_saved import NETWORK
 
 Floats = npt.NDArray[np.float64]
 NAMES = (

@@ -137,6 +137,16 @@ def test_interval_of_the_slope_covers_it_under_noise_with_a_memory(phi, low):
     assert np.isnan(reading["lower"][:200]).all()
 
 
+@pytest.mark.parametrize(("phi", "low"), [(0.0, 0.9), (0.5, 0.9), (0.9, 0.8)])
+def test_interval_of_the_level_covers_it_under_noise_with_a_memory(phi, low):
+    line = 0.05 * np.arange(2_400)[:, None]
+    reading = run(Trend(120, 1), autoregressive(np.random.default_rng(4), 2_400, 120, phi) + line)
+    truth = line[1_000::200, :, None]
+    inside = (reading["level_lower"][1_000::200] <= truth) & (truth <= reading["level_upper"][1_000::200])
+    assert low <= inside.mean() <= 0.99
+    assert np.isnan(reading["level_lower"][:200]).all()
+
+
 @pytest.mark.parametrize("kind", ["white", "heavy tails", "AR(1), 0.5", "AR(1), 0.9", "cycle of 24", "cycle of 288"])
 def test_false_changes_are_at_most_twice_as_many_as_promised(kind):
     every, streams, rows = 5_000.0, 150, 6_000

@@ -42,7 +42,7 @@ def test_an_event_says_what_the_detector_reads_by_name():
     assert event.p_value == 10.0**-20
     assert event.expected == {"y": 0.5}
     assert event.band == {"y": (-4.5, 5.5)}
-    assert event.trend["y"] == (0.5, 0.0, (-1.0, 1.0), "level")
+    assert event.trend["y"] == (0.5, 0.0, (-1.0, 1.0), "level", (-0.5, 1.5), 0.0, (-1.0, 1.0))
     assert event.contributions == (("y", "forecast", 20.0), ("y", "range", 10.0))
     assert event.notes == ()
 

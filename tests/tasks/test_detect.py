@@ -10,7 +10,9 @@ import pytest
 import carrousel
 from carrousel import artifact
 from carrousel.errors import ConfigError, HistoryError, NotTrainedError, SettingError, WeightsError
-from carrousel.tasks.detect import Detector, correction, shipped
+from carrousel.tasks.detect import Detector
+from carrousel.tasks.detect_replay import correction
+from carrousel.tasks.detect_saved import shipped
 from carrousel.tasks.detect_setting import DetectSettings, Promise
 from online.stream import daily
 

@@ -125,8 +125,17 @@ class Forecast(Online):
                 band[~(there & baseline.each(made >= 1))] = np.nan
         return out, band
 
-    def put(self, head: npt.NDArray[np.float32], baseline: Baseline, features: npt.NDArray[np.float32]) -> None:
-        """Keep what the head says after a row, float32 (R, 2 · head_size()), whose `features` are (R, F)."""
+    def put(
+        self,
+        head: npt.NDArray[np.float32],
+        baseline: Baseline,
+        features: npt.NDArray[np.float32],
+        there: Flags | None = None,
+    ) -> None:
+        """Keep what the head says after a row, float32 (R, 2 · head_size()), whose `features` are (R, F).
+
+        `there`, bool (R,), tells for which variables it is a forecast: by default for all.
+        """
         rows = self.batch * self.variables
         numbers = head.reshape(rows, len(HORIZONS), head_size())
         candidates = np.zeros((rows, len(HORIZONS), CANDIDATES))
@@ -137,5 +146,6 @@ class Forecast(Online):
         shape = (self.batch, self.variables, len(HORIZONS), len(QUANTILES))
         self.arrays["ring"][self._row, slot] = found.reshape(shape)
         self.arrays["mean"][self._row, slot] = baseline.mean.reshape(self.batch, -1)
-        self.arrays["scale"][self._row, slot] = baseline.deviation().reshape(self.batch, -1)
+        scale = baseline.deviation() if there is None else np.where(there, baseline.deviation(), 0.0)
+        self.arrays["scale"][self._row, slot] = scale.reshape(self.batch, -1)
         self.arrays["made"] += 1

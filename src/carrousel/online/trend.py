@@ -53,6 +53,7 @@ class TrendReading(NamedTuple):
     level : float64, the line at this row; NaN before the first value
     slope : float64, its rise per usual step
     lower, upper : float64, 95% interval of the slope, NaN while nothing is known of the noise; renewed every 8th value
+    level_lower, level_upper : float64, the same of the level
     change : int8, decided on this row: 0 none, 1 the level shifted, 2 the slope changed
     since : int64, rows since the onset of the last change, or since the first value
     margin : float64, rows: the onset of the last change lies within since ± margin (about 95%); 0 before the first
@@ -62,6 +63,8 @@ class TrendReading(NamedTuple):
     slope: Floats
     lower: Floats
     upper: Floats
+    level_lower: Floats
+    level_upper: Floats
     change: npt.NDArray[np.int8]
     since: npt.NDArray[np.int64]
     margin: Floats
@@ -116,8 +119,8 @@ class Trend(Online):
         super().__init__(
             batch,
             {
-                # slope, level, the interval of the slope, the margin of the last onset
-                "line": Field(shape=(5, *each), axis=1, start=np.nan),
+                # slope, level, the interval of the slope, the margin of the last onset, half the interval of the level
+                "line": Field(shape=(6, *each), axis=1, start=np.nan),
                 "weights": Field(shape=(2, 3, *each), axis=2, start=np.nan),  # Σ w, Σ w age, Σ w age²; w = β^i and β^2i
                 "bound": Field(shape=(2, *each), axis=1, start=LEAST),  # 3σ and −3σ
                 "sums": Field(shape=(4, *each), axis=1),  # over a block: of x, |r|, bounded r/3σ and its square
@@ -209,8 +212,8 @@ class Trend(Online):
         if closing:
             at = slice(None) if closing == self._size else np.flatnonzero(self._there)
             change = self._close(at, x.reshape(-1))
-        slope, level, lower, upper, margin = self._all.copy()
-        return TrendReading(level, slope, lower, upper, change, self._since.copy(), margin)
+        slope, level, lower, upper, margin, half = self._all.copy()
+        return TrendReading(level, slope, lower, upper, level - half, level + half, change, self._since.copy(), margin)
 
     def _step(self, dt: Floats) -> Floats:
         check_rows_of("dt", dt, (self.batch,))
@@ -262,7 +265,7 @@ class Trend(Online):
         flat = self._flat
         for name in ("sums", "elapsed", "since"):
             flat[name][..., at] = 0
-        flat["line"][:, at] = np.array([0.0, 0.0, np.nan, np.nan, 0.0])[:, None]
+        flat["line"][:, at] = np.array([0.0, 0.0, np.nan, np.nan, 0.0, np.nan])[:, None]
         flat["line"][1, at] = x[at]
         flat["weights"][:, :, at] = np.array([1.0, 0.0, 1.0]).reshape(1, 3, 1)
         flat["bound"][:, at] = np.array([[LEAST], [-LEAST]])
@@ -311,6 +314,7 @@ class Trend(Online):
         half[wait[0] == 0.0] = np.nan
         flat["line"][2, at] = slope - half
         flat["line"][3, at] = slope + half
+        flat["line"][5, at] = np.where(wait[0] == 0.0, np.nan, QUANTILE * noise * np.sqrt(of_level))
         runs = flat["runs"][:, :, at].copy()
         run_on(runs, x, z / np.maximum(np.sqrt(spread[0]), 0.02), elapsed)
         over = (runs[0] <= 0.0) | (blocks <= YOUNG)  # these begin again at the line as it is now

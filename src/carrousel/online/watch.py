@@ -18,12 +18,15 @@ import numpy.typing as npt
 
 from carrousel.engine import Engine, Session
 from carrousel.errors import ShapeError, TimeError
-from carrousel.online import native_watch
+from carrousel.online import covariate, native_watch
 from carrousel.online.alarm import Alarm
 from carrousel.online.baseline import Baseline, feature_count
+from carrousel.online.beyond import Beyond
+from carrousel.online.covariate import Covariates, Residuals, Scaling
 from carrousel.online.drift import Drift
 from carrousel.online.forecast import HORIZONS, Forecast
 from carrousel.online.member import MEMBERS, TOPS, Members
+from carrousel.online.season import Season
 from carrousel.online.state import Online, check_rows
 from carrousel.online.tail import Tail
 from carrousel.online.trend import Trend
@@ -52,8 +55,10 @@ class Readings:
     expected, lower, upper : (N, K), the one-row forecast and its 90% band in the units of the series, NaN where unknown
     residual : (N, K), value − expected
     contributions : (N, K, M), −log₁₀ p of each member
-    level, slope, slope_lower, slope_upper : (N, K), the line under the last rows, its rise a usual step and the 95%
-        interval of that, NaN while unknown
+    level, level_lower, level_upper : (N, K), the line under the last rows at this one and its 95% interval, NaN while
+        unknown; without the season
+    slope, slope_lower, slope_upper : (N, K), its rise a usual step
+    season, season_lower, season_upper : (N, K), what this part of the day, or of another cycle, adds
     change : int8 (N, K), decided on this row: 0 none, 1 the level shifted, 2 the slope changed
     drift : (N, K), decided on this row: the values, or the forecast's residuals, are distributed otherwise than before
     """
@@ -71,14 +76,19 @@ class Readings:
     residual: Floats
     contributions: Floats
     level: Floats
+    level_lower: Floats
+    level_upper: Floats
     slope: Floats
     slope_lower: Floats
     slope_upper: Floats
+    season: Floats
+    season_lower: Floats
+    season_upper: Floats
     change: npt.NDArray[np.int8]
     drift: Flags
 
 
-RESIDUAL = [field.name for field in fields(Readings)].index("residual")
+WARMING, RESIDUAL = ([field.name for field in fields(Readings)].index(name) for name in ("warming", "residual"))
 
 
 class Watch:
@@ -89,35 +99,65 @@ class Watch:
     engine : the forecasting network, from ``feature_count(HORIZONS)`` features to ``len(HORIZONS) · head_size()``
     batch, variables : N, K
     rate, per_second, factor : as in ``Alarm``
+    scaling : of the P columns that are read but not watched, which then stand behind the values; the network takes them
+        behind its features
+    period, clock : as in ``Season``
+    beyond : the share of ``Beyond``, whose alarms then take the place of the promised ones
     """
 
-    members = MEMBERS
+    release = 2  # of what a state means: one of another release is none
 
     def __init__(
-        self, engine: Engine, batch: int, variables: int, *, rate: float, per_second: bool = False, factor: float = 1.0
+        self,
+        engine: Engine,
+        batch: int,
+        variables: int,
+        *,
+        rate: float,
+        per_second: bool = False,
+        factor: float = 1.0,
+        scaling: Scaling | None = None,
+        period: float = 0.0,
+        clock: bool = True,
+        beyond: float | None = None,
     ) -> None:
-        self.engine, self.batch, self.variables = engine, batch, variables
+        self.engine, self.batch, self.variables, self.scaling = engine, batch, variables, scaling
+        self.period, self.clock, self.share = period, clock, beyond
+        self.members = MEMBERS if scaling is None else MEMBERS + covariate.MEMBERS
+        tops = TOPS if scaling is None else TOPS + covariate.TOPS
         self._parts: dict[str, Online] = {
             "baseline": (baseline := Baseline(batch, variables)),
             "forecast": (forecast := Forecast(batch, variables)),
             "members": (members := Members(batch, variables)),
-            "tail": (tail := Tail(batch, variables, TOPS)),
+            "tail": (tail := Tail(batch, variables, tops)),
             "alarm": (alarm := Alarm(batch, rate, per_second=per_second, factor=factor)),
             "scores": alarm.scores,
             "onsets": alarm.onsets,
         }
         self._judges = dict(self._parts)
         self.trend, self.drifts = Trend(batch, variables), (Drift(batch, variables), Drift(batch, variables))
-        self._parts |= {"trend": self.trend, "value_drift": self.drifts[0], "residual_drift": self.drifts[1]}
+        self.season = Season(batch, variables, period=period, clock=clock)
+        self._parts |= {"season": self.season, "trend": self.trend}
+        self._parts |= {"value_drift": self.drifts[0], "residual_drift": self.drifts[1]}
         self.baseline, self.forecast, self.statistics, self.tail, self.alarm = baseline, forecast, members, tail, alarm
+        if scaling is not None:
+            self._covariates = Covariates(batch, variables, scaling, feature_count(HORIZONS))
+            self._residuals = Residuals(batch, variables)
+            self._parts |= {"covariates": self._covariates, "residuals": self._residuals}
+        self.beyond = None if beyond is None else Beyond(batch, variables, beyond)
+        if self.beyond is not None:
+            self._parts["beyond"] = self.beyond
         self.session: Session = engine.session(batch * variables)
         self._allocate()
 
     def _allocate(self) -> None:
         rows = self.batch * self.variables
         self._features = np.zeros((rows, feature_count(HORIZONS)), np.float32)
-        self._y = np.zeros((rows, len(MEMBERS)))
+        self._y = np.zeros((rows, len(self.members)))
         self._compiled = self.session.compiled
+        self._native = None
+        if self.scaling is not None:
+            return  # the twin knows no covariates
         settings = {"rate": self.alarm.rate, "factor": self.alarm.factor, "per_second": self.alarm.per_second}
         settings["watch.LARGEST"] = LARGEST
         self._native = native_watch.bind(self.session, self.variables, self._judges, settings)
@@ -127,7 +167,8 @@ class Watch:
 
         Parameters
         ----------
-        values : float64 (N, K), NaN where nothing was observed; what is infinite or above 1e150 counts as that
+        values : float64 (N, K), or (N, K + P) with covariates, NaN where nothing was observed; what is infinite or
+            above 1e150 counts as that
         seconds : float64 (N,), since the epoch; constant where the time of day means nothing
 
         Raises
@@ -136,14 +177,26 @@ class Watch:
         TimeError : seconds that are not finite, or above 1e150
         """
         before = self.baseline.time.copy()
-        judged = self._judge(values, seconds)
+        judged: tuple[Any, ...] = self._judge(values, seconds)
         x = np.asarray(values, np.float64)
+        if self.scaling is not None:
+            x = np.ascontiguousarray(x[:, : self.variables])
         with np.errstate(all="ignore"):  # what is not finite stays with its stream
-            trend = self.trend.update(x, self._steps(before))
+            season = self.season.update(x, np.asarray(seconds, np.float64), self.baseline.interval)
+            rest = x
+            if np.count_nonzero(
+                season.share
+            ):  # only what is no noise: without a cycle the line sees the rows as they are
+                rest = x - np.where(season.share > 0, season.share * season.season, 0.0)
+            trend = self.trend.update(rest, self._steps(before))
+            if self.beyond is not None:
+                begins, inside, learns = self.beyond.update(x, np.ascontiguousarray(judged[RESIDUAL]))
+                judged = (*judged[:WARMING], judged[WARMING] | learns, begins, inside, *judged[WARMING + 3 :])
             of_value, of_residual = self.drifts[0].update(x), self.drifts[1].update(judged[RESIDUAL])
         return Readings(
-            *judged, level=trend.level, slope=trend.slope, slope_lower=trend.lower, slope_upper=trend.upper,
-            change=trend.change, drift=of_value.drift | of_residual.drift,
+            *judged, level=trend.level, level_lower=trend.level_lower, level_upper=trend.level_upper, slope=trend.slope,
+            slope_lower=trend.lower, slope_upper=trend.upper, season=season.season, season_lower=season.lower,
+            season_upper=season.upper, change=trend.change, drift=of_value.drift | of_residual.drift,
         )  # fmt: skip
 
     def _steps(self, before: Floats) -> Floats | None:
@@ -160,7 +213,7 @@ class Watch:
         found = compiled(values, seconds) if compiled is not None else None
         if found is not None:
             return found
-        n, k = self.batch, self.variables
+        n, k = self.batch, self.variables + (0 if self.scaling is None else len(self.scaling.mean))
         if values.shape != (n, k) or seconds.shape != (n,):
             raise ShapeError(
                 f"values, seconds: expected float64 ({n}, {k}) and ({n},), got {values.shape} and {seconds.shape}"
@@ -173,28 +226,39 @@ class Watch:
 
     def _step(self, values: Floats, seconds: Floats) -> tuple[Any, ...]:
         """The same in NumPy."""
-        n, k = self.batch, self.variables
-        x = values.reshape(n * k)
+        n, k, scaling = self.batch, self.variables, self.scaling
+        x = np.ascontiguousarray(values[:, :k]).reshape(n * k)
         with np.errstate(invalid="ignore"):
             ok = np.abs(x) <= LARGEST
         baseline, y = self.baseline, self._y
+        if scaling is not None:
+            self._foresee(values[:, k:])
         baseline.update(x, ok, seconds)
         y[:, :2], band = self.forecast.take(baseline)
-        self.statistics.update(baseline, ok, y[:, 2:])
+        self.statistics.update(baseline, ok, y[:, 2 : len(MEMBERS)])
+        if scaling is not None:
+            self._residuals.update(np.where(ok, x - band[:, 1], np.nan), baseline, y[:, len(MEMBERS) :])
         surprise = -np.log10(self.tail.p_values(y))
         surprise[~ok] = 0
         self.tail.learn(ok)
-        judged = self.alarm.update(
-            surprise.reshape(n, k, -1), np.atleast_1d(ok.reshape(n, k).any(1)), baseline.interval
-        )
-        baseline.features(ok, HORIZONS, self._features)
-        self.forecast.put(self.session.step(self._features), baseline, self._features)
+        each = surprise if scaling is None else covariate.grouped(surprise, len(MEMBERS))
+        judged = self.alarm.update(each.reshape(n, k, -1), np.atleast_1d(ok.reshape(n, k).any(1)), baseline.interval)
+        if scaling is not None:
+            baseline.features(ok, HORIZONS, self._covariates.waiting)
+        else:
+            baseline.features(ok, HORIZONS, self._features)
+            self.forecast.put(self.session.step(self._features), baseline, self._features)
         band = band.reshape(n, k, 3)
         residual = np.where(ok.reshape(n, k), x.reshape(n, k) - band[:, :, 1], np.nan)
         return (
             judged.score, judged.onset, judged.rarity, judged.p_value, judged.warming, judged.alarm, judged.incident,
             band[:, :, 1], band[:, :, 0], band[:, :, 2], residual, surprise.reshape(n, k, -1),
         )  # fmt: skip
+
+    def _foresee(self, given: Floats) -> None:
+        """Forecast the row whose covariates (N, P) have come, from what was known after the row before."""
+        both = self._covariates.join(given)
+        self.forecast.put(self.session.step(both), self.baseline, both, self.baseline.count > 0)
 
     def fork(self, rows: npt.ArrayLike) -> Watch:
         """A watch of its own with copies of some streams, in that order; repeats are allowed.
@@ -211,6 +275,10 @@ class Watch:
             rate=self.alarm.rate,
             factor=self.alarm.factor,
             per_second=self.alarm.per_second,
+            scaling=self.scaling,
+            period=self.period,
+            clock=self.clock,
+            beyond=self.share,
         )
         own = self.state
         other.load({name: array[index] for name, array in own.items()})

@@ -234,47 +234,6 @@ def surprise(evaluation: Evaluation | None, judged: Judged, series: int) -> Spec
     }
 
 
-def trend(judged: Judged, series: int, k: int) -> Spec | None:
-    """The slope with its interval and the changes; None where no trend was read."""
-    rows = rows_of(judged, series)
-    if np.isnan(judged.slope[rows, k]).all():
-        return None
-    drawn = rows[np.linspace(0, len(rows) - 1, min(len(rows), BUCKETS)).astype(int)]
-    changed = rows[judged.change[rows, k] > 0]
-    known = np.concatenate([judged.slope_lower[drawn, k], judged.slope_upper[drawn, k]])
-    low, high = np.nanquantile(known, [0.02, 0.98]) if not np.isnan(known).all() else (-1.0, 1.0)
-    marks: list[Spec] = [
-        {
-            "kind": "band",
-            "name": "95% interval",
-            "style": "s-level b0",
-            "x": seconds(judged.ds[drawn]),
-            "lo": numbers(np.clip(judged.slope_lower[drawn, k], low, high)),
-            "hi": numbers(np.clip(judged.slope_upper[drawn, k], low, high)),
-        },
-        {
-            "kind": "line",
-            "name": "slope",
-            "style": "s-level",
-            "x": seconds(judged.ds[drawn]),
-            "y": numbers(np.clip(judged.slope[drawn, k], low, high)),
-        },
-        {"kind": "rule", "style": "", "y": 0},
-    ]
-    if len(changed):
-        kinds = ("", "level changes", "slope changes")
-        tips = [kinds[int(c)] for c in judged.change[changed, k]]
-        x = seconds(judged.ds[changed])
-        marks.insert(0, {"kind": "spans", "name": "Change", "style": "s-1", "x0": x, "x1": x, "tips": tips, "rank": 2})
-    return {
-        "label": f"Slope of {judged.variables[k]} of {judged.ids[series]}",
-        "height": 190,
-        "x": axis(judged),
-        "y": {"label": f"{judged.variables[k]}, slope per row"},
-        "marks": marks,
-    }
-
-
 def closeup(evaluation: Evaluation | None, judged: Judged, incident: Incident) -> Spec:
     """One incident with the rows around it, of the variable that surprised most."""
     series = judged.ids.index(incident.unique_id)

@@ -16,6 +16,7 @@ from carrousel.tasks.detect_setting import SECONDS
 from carrousel.tasks.detect_table import Judged, in_words
 
 from . import detect_figure as figure
+from . import detect_trend as trend
 from . import fact
 from .evidence import digits, percent
 from .figure import when
@@ -151,9 +152,14 @@ def series_section(judged: Judged, evaluation: Evaluation | None, figures: Figur
                 chart(base, figure.overview(evaluation, judged, s, k, figure.rows_of(judged, s)), "", figures, name)
             )
             rest = [chart(f"{base}-r", figure.residuals(evaluation, judged, s, k), "", figures)]
-            slope = figure.trend(judged, s, k)
-            if slope is not None:
-                rest.append(chart(f"{base}-t", slope, _changes(judged, s, k), figures))
+            for place, draw, caption in (
+                ("l", trend.level, _LEVEL),
+                ("t", trend.slope, ""),
+                ("s", trend.season, _SEASON),
+            ):
+                spec = draw(judged, s, k)
+                if spec is not None:
+                    rest.append(chart(f"{base}-{place}", spec, caption or _changes(judged, s, k), figures))
             parts.append("".join(rest))
         parts.append(chart(f"s{s}-score", figure.surprise(evaluation, judged, s), "", figures))
     some = f" {len(chosen)} of {len(judged.ids):,} series are drawn, those with the highest scores." * (
@@ -170,11 +176,15 @@ def series_section(judged: Judged, evaluation: Evaluation | None, figures: Figur
     return section("The series", escape(look), *parts, "<noscript><p>The figures need their script.</p></noscript>")
 
 
+_LEVEL = "The level underneath, without the season."
+_SEASON = "The season: what each part of the cycle adds to the level, in the last rows."
+
+
 def _changes(judged: Judged, series: int, k: int) -> str:
     change = judged.change[judged.rows(series), k]
     return escape(
-        f"The trend underneath: {int((change == 1).sum())} changes of level and {int((change == 2).sum())} of slope "
-        "were read. A band that holds 0 says nothing about the direction."
+        f"Its rise from row to row: {int((change == 1).sum())} changes of level and {int((change == 2).sum())} of "
+        "slope were read. A band that holds 0 says nothing about the direction."
     )
 
 

@@ -114,13 +114,13 @@ class DetectStream:
         return self._event(verdict, columns.ds(tick), record.notes, before)
 
     def judge(self, tick: int, values: Sequence[float]) -> Verdict:
-        """Judge a row that was read: its stamp as the stream's clock counts, and its K values.
+        """Judge a row that was read: its stamp as the stream's clock counts, and its K + P values.
 
         It is ``Streams.push`` for one stream, in plain Python around the steps of the detector.
         """
         streams = self.streams
         watch, arrival = streams.watch, streams.arrival
-        arrived = arrival.admit_one(tick, values)
+        arrived = arrival.admit_one(tick, values[: len(streams.variables)])
         if arrived.kind != ROW:
             number = arrival.arrays["incidents"].item() if arrival.arrays["running"].item() else 0
             return Verdict(arrived, None, False, number, 0)
@@ -219,14 +219,22 @@ class DetectStream:
         trend: dict[str, Trend] = {}
         drift: tuple[str, ...] = ()
         for name, *line in zip(variables, *by_variable(r), strict=True):
-            mean, low, high, rest, level, slope, slope_low, slope_high, change, drifts = line
+            mean, low, high, rest, level, level_low, level_high, slope, slope_low, slope_high, *line = line
+            season, season_low, season_high, change, drifts = line
             if mean == mean:
                 expected[name], band[name] = mean, (low, high)
                 if rest == rest:
                     residual[name] = rest
             if level == level:
-                interval = None if slope_low != slope_low else (slope_low, slope_high)
-                trend[name] = Trend(level, slope, interval, CHANGES[change])
+                trend[name] = Trend(
+                    level,
+                    slope,
+                    _band(slope_low, slope_high),
+                    CHANGES[change],
+                    _band(level_low, level_high),
+                    season if season == season else None,
+                    _band(season_low, season_high),
+                )
             if drifts:
                 drift = (*drift, name)
         return Event(
@@ -248,3 +256,7 @@ class DetectStream:
             notes=notes,
             turn=turned or verdict.alarm or verdict.ended > 0,
         )
+
+
+def _band(low: float, high: float) -> tuple[float, float] | None:
+    return None if low != low else (low, high)

@@ -19,16 +19,22 @@ class Trend(NamedTuple):
 
     Parameters
     ----------
-    level : in the units of the series
+    level : in the units of the series, without the season
     slope : its rise from row to row, at the usual interval
     slope_band : 95 % interval of the slope; None while unknown
     change : "level" or "slope" where one was found, in this row, to have changed; else ""
+    level_band : 95 % interval of the level; None while unknown
+    season : what this part of the day, or of another cycle, adds; None without a cycle, and before three of them
+    season_band : its 95 % interval
     """
 
     level: float
     slope: float
     slope_band: tuple[float, float] | None
     change: str
+    level_band: tuple[float, float] | None = None
+    season: float | None = None
+    season_band: tuple[float, float] | None = None
 
 
 class Cause(NamedTuple):
@@ -102,8 +108,11 @@ class Event:
             "trend": {
                 name: {
                     "level": finite(trend.level),
+                    "level_band": _finite_band(trend.level_band),
                     "slope": finite(trend.slope),
-                    "slope_band": None if trend.slope_band is None else list(trend.slope_band),
+                    "slope_band": _finite_band(trend.slope_band),
+                    "season": finite(trend.season),
+                    "season_band": _finite_band(trend.season_band),
                     "change": trend.change,
                 }
                 for name, trend in self.trend.items()
@@ -170,6 +179,10 @@ def causes(
 def finite(value: float | None) -> float | None:
     """A number for JSON, None where there is none."""
     return value if value is not None and math.isfinite(value) else None
+
+
+def _finite_band(band: tuple[float, float] | None) -> list[float | None] | None:
+    return None if band is None else [finite(end) for end in band]
 
 
 def plain_stamp(stamp: Any) -> int | str:

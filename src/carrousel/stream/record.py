@@ -32,7 +32,7 @@ class Record:
     Parameters
     ----------
     tick : microseconds since 1970 in UTC, or the whole number; None where the row has no stamp
-    values : K of them, NaN where nothing was observed
+    values : of the K variables and the P covariates behind them, NaN where nothing was observed
     notes : what was mended
     """
 
@@ -76,7 +76,7 @@ class Columns:
         return self.schema.target if self._wide and self.schema is not None else ()
 
     def sources(self, id: str) -> list[tuple[str, str | None]]:
-        """The column of each variable and, of an indicator of a category, its label."""
+        """The column of each variable, then of each covariate, and, of an indicator of a category, its label."""
         labels = {name: (column, label) for name, column, label in self._labels}
         found: list[tuple[str, str | None]] = []
         for name in self.variables:
@@ -84,7 +84,18 @@ class Columns:
                 found.append((id if id in self.schema.target else self.schema.target[0], None))
             else:
                 found.append(labels.get(name, (name, None)))
-        return found
+        return found + [labels.get(name, (name, None)) for name in self.covariates]
+
+    @property
+    def covariates(self) -> tuple[str, ...]:
+        """Columns that are read but not watched, (P,); their values stand behind those of the variables."""
+        names = () if self.schema is None else self.schema.past_names
+        return tuple(name for name in names if name not in self.variables)
+
+    @property
+    def width(self) -> int:
+        """K + P."""
+        return len(self.variables) + len(self.covariates)
 
     def id_of(self, row: Mapping[str, object]) -> str | None:
         """The name of the stream that a row says, if it says one."""

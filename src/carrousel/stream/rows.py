@@ -26,7 +26,7 @@ class Rows:
     ids : names of the streams, (S,)
     codes : int64 (R,), the stream of each row
     ticks : int64 (R,), stamps as the columns count them
-    values : float64 (R, K), NaN where nothing was observed
+    values : float64 (R, K + P), variables and the covariates behind them, NaN where nothing was observed
     source : int64 (R,), the row of the table, from which a wide one makes several
     """
 
@@ -118,10 +118,10 @@ def _ticks(columns: Columns, table: Table, notes: list[str] | None) -> Ints:
 
 
 def _values(columns: Columns, table: Table, id: str, notes: list[str] | None) -> Floats:
-    """The variables of one stream, float64 (R, K)."""
+    """The variables and covariates of one stream, float64 (R, K + P)."""
     found: list[Floats] = []
-    for name, label in columns.sources(id):
-        table.require(name, "variable")
+    for place, (name, label) in enumerate(columns.sources(id)):
+        table.require(name, "variable" if place < len(columns.variables) else "past")
         column = table.column(name)
         if label is None:
             found.append(numbers(_small(column, notes), notes))

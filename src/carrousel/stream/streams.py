@@ -92,9 +92,9 @@ class Streams:
         ----------
         index : which streams, n of them, each once; ``slice(None)`` for all
         ticks : int64 (n,), stamps as ``self.columns`` counts them
-        values : float64 (n, K), NaN where nothing was observed
+        values : float64 (n, K + P), the variables and the covariates behind them, NaN where nothing was observed
         """
-        admission = self.arrival.admit(index, ticks, values)
+        admission = self.arrival.admit(index, ticks, values[:, : len(self.variables)])
         n, take = len(ticks), admission.kind == ROW
         alarm, ended = np.zeros(n, bool), np.zeros(n, np.int64)
         if admission.fed.any():
@@ -189,7 +189,7 @@ class Streams:
             place = np.flatnonzero(admission.fed == count)
             chosen = which[place]
             part = self.watch.fork(chosen)
-            nothing = np.full((len(chosen), len(self.variables)), np.nan)
+            nothing = np.full((len(chosen), self.columns.width), np.nan)
             for back in range(count, 0, -1):
                 past = (ticks[place] - back * admission.interval[place]) * self.columns.second
                 readings = part.step(nothing, past.astype(np.float64))

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
-from carrousel.artifact import Artifact, read, save
+from carrousel.artifact import Artifact, save
 from carrousel.config import from_dict, to_dict
-from carrousel.data.panel import Panel
 from carrousel.data.schema import Schema
 from carrousel.digest import sha256
 from carrousel.engine import Dtype, Engine, check_dtype
-from carrousel.errors import ConfigError, HistoryError, NotTrainedError, SettingError, WeightsError, require
+from carrousel.errors import ConfigError, HistoryError, NotTrainedError, SettingError, require
+from carrousel.online.covariate import Scaling, scaling_of
 from carrousel.online.watch import Watch
 from carrousel.stream import DetectStream, Incident, Rules, Streams
 from carrousel.stream.store import load_streams
+from carrousel.tasks.detect_cycle import cycle_of
 from carrousel.tasks.detect_evaluate import Evaluation, evaluate
+from carrousel.tasks.detect_replay import correction, interval_of, replay
+from carrousel.tasks.detect_saved import Arrays, Statistics, ends_of, saved_form, shipped, states_of
 from carrousel.tasks.detect_setting import DetectSettings, Promise
 from carrousel.tasks.detect_table import Judged, judge
 
@@ -29,13 +28,8 @@ if TYPE_CHECKING:
     from carrousel.training import History, Report
 
 Frame = Any
-Arrays = dict[str, npt.NDArray[Any]]
 
-NETWORK = Path(__file__).parent.parent / "online" / "network"
-"""The network that Carrousel comes with, trained on artificial series only (``benchmarks/detector_network.py``)."""
 LEAST_ROWS = 200  # of the longest series, to fit
-BLOCK_ROWS, RESAMPLES = 200, 400  # of the bootstrap
-PRIOR_ALARMS = 8.0  # what the factor's estimate starts from, in alarms as promised
 
 
 class Detector:
@@ -59,15 +53,18 @@ class Detector:
     """
 
     def __init__(self, **settings: Any) -> None:
-        if isinstance(settings.get("target"), (str, list)):
-            target = settings["target"]
-            settings["target"] = (target,) if isinstance(target, str) else tuple(target)
+        for name in ("target", "past"):
+            if isinstance(settings.get(name), (str, list)):
+                columns = settings[name]
+                settings[name] = (columns,) if isinstance(columns, str) else tuple(columns)
         self.settings = from_dict(DetectSettings, settings, where="Detector", error=SettingError)
         self.notes: list[str] = []
         self.history: History | None = None
         self.schema: Schema | None = None
         self.factor = 1.0
         self.interval_s = 0.0
+        self.cycle = 0
+        self.scaling: Scaling | None = None
         self._variables: tuple[str, ...] = ()
         self._artifact: Artifact | None = None
         self._engine: Engine | None = None
@@ -90,6 +87,11 @@ class Detector:
         SettingError : as the constructor
         """
         detector = cls(**settings)
+        if detector.settings.past:
+            raise SettingError(
+                "past: expected none without a table, since the network that Carrousel comes with reads no covariates, "
+                f"got {', '.join(detector.settings.past)}; use Detector(past=...).fit(table)"
+            )
         names = (variables,) if isinstance(variables, str) else tuple(variables)
         if not names or len(set(names)) < len(names):
             raise SettingError(f"variables: expected different names, at least one, got {variables!r}")
@@ -109,6 +111,11 @@ class Detector:
         return self._variables
 
     @property
+    def covariates(self) -> tuple[str, ...]:
+        """Names of the P columns that are read but not watched, categories as ``name=category``."""
+        return () if self.schema is None else self.schema.past_names
+
+    @property
     def engine(self) -> Engine:
         """Of the forecasting network."""
         return self._ready()
@@ -123,6 +130,11 @@ class Detector:
     def dated(self) -> bool:
         """Whether time stamps are dates rather than integers."""
         return self.schema is None or not self.schema.grid.integer
+
+    @property
+    def _by_clock(self) -> bool:
+        """Whether the cycle is told by time rather than by rows: months and working days are not of one length."""
+        return self.schema is None or self.schema.grid.unit in ("s", "min", "h", "D", "W")
 
     @property
     def promise(self) -> Promise:
@@ -161,8 +173,13 @@ class Detector:
         """
         notes: list[str] = []
         s = self.settings
+        if s.past and not s.minutes:
+            raise SettingError(
+                "past: expected minutes above 0 with it, since the network that Carrousel comes with reads no "
+                f"covariates, got minutes=0 and {', '.join(s.past)}"
+            )
         schema = Schema.infer(
-            frame, target=s.target, id=s.id, time=s.time, frequency=s.frequency, joint=s.joint, notes=notes
+            frame, target=s.target, past=s.past, id=s.id, time=s.time, frequency=s.frequency, joint=s.joint, notes=notes
         )
         panel = schema.read(frame, notes=notes)
         longest = int(panel.lengths.max())
@@ -172,17 +189,27 @@ class Detector:
                 "Detector.online, which needs none"
             )
         self.settings.promise(dated=not schema.grid.integer)
-        artifact = shipped()
+        artifact, scaling = shipped(), None
         if s.minutes > 0:
             require("torch", extra="train", purpose="fit a detector's network (minutes=0 needs none)")
             from carrousel.tasks.detect_fit import adapt  # the only way to torch
 
-            artifact, self.history = adapt(artifact, panel, minutes=s.minutes, seed=s.seed, progress=progress)
+            scaling = scaling_of(panel.past, notes=notes, names=panel.past_names) if panel.past_names else None
+            artifact, self.history = adapt(
+                artifact, panel, scaling=scaling, minutes=s.minutes, seed=s.seed, progress=progress
+            )
             notes.append(self.history_note())
         self.schema, self._variables, self.factor = schema, panel.target_names, 1.0
-        self.interval_s = interval_of(panel)
+        self.interval_s, self.scaling = interval_of(panel), scaling
+        self.cycle, said = cycle_of(panel, schema.grid, s.season)
+        notes.append(said)
         self._use(artifact)
-        self._states, rarity = self._replay(panel)
+        self._states, rarity = replay(self.watch, panel)
+        if s.beyond is not None:
+            notes.append(
+                "alarms come where a value, or its distance from the forecast, is beyond all in the table by "
+                f"{s.beyond:g} of it; not as often as promised"
+            )
         self.ends = {name: panel.ds[panel.rows(s)][-1] for s, name in enumerate(panel.ids)}
         self.factor, counted = correction(rarity, self.promised, seed=s.seed)
         notes.append(counted)
@@ -195,27 +222,6 @@ class Detector:
         if history is None or history.best_step == 0:
             return "the network that Carrousel comes with was better on the last part of the table, so it is kept"
         return f"the network was adapted to the table in {history.best_step} steps"
-
-    def _replay(self, panel: Panel) -> tuple[dict[str, Arrays], list[npt.NDArray[np.float64]]]:
-        """Watch every series of a panel from its first row: the streams' last states, and the onsets' rarities."""
-        states: dict[str, Arrays] = {}
-        rarities: list[npt.NDArray[np.float64]] = []
-        for length in np.unique(panel.lengths):
-            # Series of equal length pass through together.
-            group = np.flatnonzero(panel.lengths == length)
-            rows = panel.starts[group][:, None] + np.arange(length)
-            values, seconds = panel.target[rows], seconds_of(panel.ds[rows])
-            watch = self.watch(len(group))
-            rarity = np.ones((length, len(group)))
-            for t in range(int(length)):
-                readings = watch.step(values[:, t], seconds[:, t])
-                rarity[t] = np.where(readings.warming, 1.0, readings.rarity)
-            kept = watch.state
-            for place, series in enumerate(group):
-                states[panel.ids[series]] = {name: array[place].copy() for name, array in kept.items()}
-            # In the first half a stream learns what is rare in it, and alarms less than it will.
-            rarities += list(rarity[length // 2 :].T)
-        return states, rarities
 
     def watch(self, batch: int = 1, *, ids: Sequence[str] | None = None) -> Watch:
         """Streams to feed row by row, many at once.
@@ -233,7 +239,16 @@ class Detector:
         engine, promise = self._ready(), self.promise
         count = batch if ids is None else len(ids)
         watch = Watch(
-            engine, count, len(self._variables), rate=promise.rate, per_second=promise.per_second, factor=self.factor
+            engine,
+            count,
+            len(self._variables),
+            rate=promise.rate,
+            per_second=promise.per_second,
+            factor=self.factor,
+            scaling=self.scaling,
+            period=self.cycle * (self.interval_s if self._by_clock else 1.0),
+            clock=self._by_clock,
+            beyond=self.settings.beyond,
         )
         if ids is not None:
             arrays = watch.state
@@ -247,7 +262,10 @@ class Detector:
         """SHA-256 of all that the state of a stream depends on, in hexadecimal: states of two detectors do not mix."""
         self._ready()
         assert self._artifact is not None
-        said = repr((to_dict(self.settings), self._variables, self.factor, self.interval_s, Watch.members))
+        known = None if self.scaling is None else [part.tolist() for part in self.scaling]
+        said = repr(
+            (to_dict(self.settings), self._variables, self.factor, self.interval_s, self.cycle, known, Watch.release)
+        )
         parts = [said.encode(), *(self._artifact.weights[name].tobytes() for name in sorted(self._artifact.weights))]
         return sha256(b"".join(parts))
 
@@ -317,7 +335,8 @@ class Detector:
         Returns
         -------
         frame of the kind that came in, by series and time: id, stamp, kind, score, p_value, warming, alarm, incident,
-        ended, and by variable expected, lower, upper, residual, level, slope, its interval, change, drift, stuck
+        ended, and by variable expected, lower, upper, residual; level, slope and season with their intervals; change,
+        drift, stuck
 
         Raises
         ------
@@ -363,19 +382,7 @@ class Detector:
         """
         self._ready()
         assert self._artifact is not None
-        names = list(self._states)
-        context: Arrays = {"seen": np.array([len(names)], np.int64)}
-        for key in self._states[names[0]] if names else ():
-            context[f"state.{key}"] = np.stack([self._states[name][key] for name in names])
-        statistics = {
-            "schema": None if self.schema is None else self.schema.to_dict(),
-            "variables": list(self._variables),
-            "ids": names,
-            "ends": [_plain(self.ends[name]) for name in names],
-            "factor": self.factor,
-            "interval_s": self.interval_s,
-            "notes": self.notes,
-        }
+        statistics, context = saved_form(self, self._states)
         return save(
             path,
             replace(
@@ -405,108 +412,17 @@ class Detector:
         detector = cls.__new__(cls)
         cls.__init__(detector)
         detector.settings = from_dict(DetectSettings, artifact.settings, where="settings")
-        known = from_dict(_Statistics, artifact.statistics, where="statistics")
-        if not known.variables or known.factor <= 0:
-            raise ConfigError("statistics: expected variables and a factor above 0; save the detector again")
+        known = from_dict(Statistics, artifact.statistics, where="statistics")
         detector.schema = None if known.schema is None else Schema.from_dict(known.schema)
         detector._variables, detector.factor = known.variables, known.factor
-        detector.interval_s, detector.notes = known.interval_s, list(known.notes)
+        detector.interval_s, detector.cycle, detector.scaling = known.interval_s, known.cycle, known.scaling
+        detector.notes = list(known.notes)
+        if detector.covariates != known.covariates:
+            raise ConfigError(
+                f"statistics: expected the covariates of the schema, {', '.join(detector.covariates) or 'none'}, got "
+                f"{', '.join(known.covariates) or 'none'}; save the detector again"
+            )
         detector._use(artifact)
-        detector._states = _states(artifact.context or {}, known.ids, detector.watch(1).state)
-        detector.ends = _ends(known)
+        detector._states = states_of(artifact.context or {}, known.ids, detector.watch(1).state)
+        detector.ends = ends_of(known)
         return detector
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Statistics:
-    """What the artifact says of the table."""
-
-    schema: object
-    variables: tuple[str, ...]
-    ids: tuple[str, ...]
-    ends: tuple[int | str, ...]
-    factor: float
-    interval_s: float
-    notes: tuple[str, ...]
-
-
-def _plain(stamp: Any) -> int | str:
-    """A stamp for JSON."""
-    return str(stamp) if isinstance(stamp, np.datetime64) else int(stamp)
-
-
-def _ends(known: _Statistics) -> dict[str, Any]:
-    """The last stamps of the series that a detector was fitted on."""
-    try:
-        ends = [np.datetime64(end, "s") if isinstance(end, str) else end for end in known.ends]
-        return dict(zip(known.ids, ends, strict=True))
-    except ValueError as error:
-        raise ConfigError(
-            f"statistics: expected a last stamp of each series, got others ({error}); save it again"
-        ) from error
-
-
-def _states(
-    context: Mapping[str, npt.NDArray[Any]], ids: Sequence[str], wanted: Mapping[str, Any]
-) -> dict[str, Arrays]:
-    """The streams' states by name, held to the form of `wanted`."""
-    arrays = {key.removeprefix("state."): array for key, array in context.items() if key.startswith("state.")}
-    if not ids:
-        return {}
-    for name in [*arrays, *wanted]:
-        if name not in arrays or name not in wanted:
-            raise WeightsError(
-                f"context: state {name!r} is {'missing' if name in wanted else 'unknown'}; save it again"
-            )
-        shape = (len(ids), *wanted[name].shape[1:])
-        if arrays[name].shape != shape or arrays[name].dtype != wanted[name].dtype:
-            raise WeightsError(
-                f"context: state {name!r}: expected {wanted[name].dtype} {shape}, "
-                f"got {arrays[name].dtype} {arrays[name].shape}"
-            )
-    return {name: {key: array[place] for key, array in arrays.items()} for place, name in enumerate(ids)}
-
-
-@cache
-def shipped() -> Artifact:
-    """The network that Carrousel comes with."""
-    return read(NETWORK)
-
-
-def seconds_of(ds: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Seconds since the epoch of dates; 0 for integers, which have no time of day."""
-    return ds.astype("datetime64[s]").astype(np.float64) if ds.dtype.kind == "M" else np.zeros(ds.shape)
-
-
-def interval_of(panel: Panel) -> float:
-    """Seconds from row to row, the median; 0 for integers."""
-    steps = [np.diff(seconds_of(panel.ds[panel.rows(s)])) for s in range(len(panel))]
-    return float(np.median(np.concatenate(steps)))
-
-
-def correction(rarity: list[npt.NDArray[np.float64]], promised: float, *, seed: int) -> tuple[float, str]:
-    """By what the rarities of onsets must be multiplied so that alarms come as often as promised.
-
-    The rows of the table are resampled in blocks, so that what belongs together stays together (Künsch 1989, The
-    Jackknife and the Bootstrap for General Stationary Observations). In each resample the alarms that would have come
-    at the promised rate, and at multiples of it, which are seen more often, are counted; a prior of ``PRIOR_ALARMS``
-    as promised keeps a short table from saying much.
-
-    Returns
-    -------
-    the factor, the median of the resamples; and a sentence
-    """
-    rng = np.random.default_rng(seed)
-    blocks = [part for series in rarity for part in np.array_split(series, max(1, len(series) // BLOCK_ROWS))]
-    rows = np.array([len(block) for block in blocks])
-    levels = promised * np.array([1.0, 2.0, 4.0, 8.0])
-    counts = np.array([[(block <= level).sum() for level in levels] for block in blocks])
-    drawn = rng.integers(0, len(blocks), (RESAMPLES, len(blocks)))
-    seen, expected = counts[drawn].sum(1), rows[drawn].sum(1)[:, None] * levels
-    factors = np.median((seen + PRIOR_ALARMS) / (expected + PRIOR_ALARMS), axis=1)
-    low, factor, high = np.quantile(factors, [0.05, 0.5, 0.95])
-    note = (
-        f"on the second half of the table alarms at the promised rate would have come {factor:.2f} times as often as "
-        f"promised ({low:.2f} to {high:.2f} by a block bootstrap, 90%); the threshold corrects for that"
-    )
-    return float(np.clip(factor, 0.2, 5.0)), note

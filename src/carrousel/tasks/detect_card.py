@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def row_latency_us(detector: Detector, repeats: int = 200) -> float:
     """Median time of one row of one stream on this machine, in microseconds, without reading it."""
     watch = detector.watch()
-    values = np.random.default_rng(0).standard_normal((repeats, 1, len(detector.variables)))
+    values = np.random.default_rng(0).standard_normal((repeats, 1, len(detector.variables) + len(detector.covariates)))
     seconds: list[float] = []
     for row, value in enumerate(values):
         began = time.perf_counter()
@@ -40,11 +40,12 @@ def detect_card(detector: Detector, evaluation: Evaluation | None = None) -> str
     accepted = detector.settings.false_alarms or ("1/week" if promise.per_second else "1/2000 rows")
     watch = detector.watch()
     state = sum(array.nbytes for array in watch.state.values())
+    beside = f" It reads {', '.join(detector.covariates[:10])} beside them." if detector.covariates else ""
     lines = [
         "---", "library_name: carrousel", "pipeline_tag: time-series-forecasting", "tags: [anomaly-detection]", "---",
         "",
         "# Detector", "",
-        f"Watches {names} row by row, and alarms once an incident; {accepted} false alarms are accepted.", "",
+        f"Watches {names} row by row, and alarms once an incident; {accepted} false alarms are accepted.{beside}", "",
         "```python", "import carrousel", "",
         'stream = carrousel.load("path/to/this/folder").stream()', "event = stream.update(row)", "```", "",
         "## Measured", "",

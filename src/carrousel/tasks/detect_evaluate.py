@@ -187,7 +187,8 @@ def _before(judged: Judged, detector: Detector, train: Frame | None) -> list[Flo
         return [nothing for _ in judged.ids]
     rows = read_rows(Columns(judged.variables, detector.schema, judged.columns.clock), train)
     order = np.lexsort((rows.ticks, rows.codes))
-    found = {name: rows.values[order][rows.codes[order] == s] for s, name in enumerate(rows.ids)}
+    values = rows.values[:, : len(judged.variables)]  # the naive ones read no covariates
+    found = {name: values[order][rows.codes[order] == s] for s, name in enumerate(rows.ids)}
     return [found.get(name, nothing) for name in judged.ids]
 
 

@@ -10,10 +10,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from carrousel import architecture
 from carrousel.artifact import Artifact
 from carrousel.data.panel import Panel
 from carrousel.layers.lstm import LSTM
 from carrousel.online.baseline import Baseline, feature_count
+from carrousel.online.covariate import Scaling, forward_filled
 from carrousel.online.forecast import (
     CANDIDATES,
     GAP,
@@ -25,6 +27,7 @@ from carrousel.online.forecast import (
     QUANTILES,
     head_size,
 )
+from carrousel.tasks.detect_replay import seconds_of
 from carrousel.training import History, Report, TrainingSettings, device, seeded, train
 
 Floats = npt.NDArray[np.float64]
@@ -32,6 +35,7 @@ Floats = npt.NDArray[np.float64]
 SPAN, WARM = 256, 32  # rows of a training example; of these the first are read but not scored
 SMALLEST = 2e-3  # of an example's loss, in spreads of the series: below it nothing is worth learning
 FARTHEST = 14.0  # of a truth, through asinh
+LEAST_SPAN = 64  # rows of an example of a short series
 VALIDATION = 0.2  # the last share of the table
 FORGET = 1.5  # bias of a fresh forget gate, so that it begins by remembering (Jozefowicz, Zaremba & Sutskever 2015)
 
@@ -39,9 +43,9 @@ FORGET = 1.5  # bias of a fresh forget gate, so that it begins by remembering (J
 class DetectNetwork(nn.Module):
     """An LSTM from features to the head that ``online.forecast.quantiles`` reads."""
 
-    def __init__(self, hidden_size: int) -> None:
+    def __init__(self, hidden_size: int, covariates: int = 0) -> None:
         super().__init__()
-        self.lstm = LSTM(feature_count(HORIZONS), hidden_size, batch_first=True)
+        self.lstm = LSTM(feature_count(HORIZONS) + covariates, hidden_size, batch_first=True)
         self.head = nn.Linear(hidden_size, len(HORIZONS) * head_size())
         with torch.no_grad():
             self.lstm.get_parameter("bias_ih_l0")[hidden_size : 2 * hidden_size] = FORGET
@@ -74,6 +78,20 @@ def quantiles(head: Tensor, features: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
+class Pace:
+    """How an adaptation trains, at the most."""
+
+    max_steps: int
+    learning_rate: float
+    batch_size: int = 64
+
+
+READING = Pace(
+    max_steps=400, learning_rate=5e-3, batch_size=16
+)  # where there are covariates, of which it knows nothing
+
+
+@dataclass(frozen=True)
 class Example:
     """Features float32 (N, L, F) and what followed, through asinh, (N, L, horizons), NaN where nothing did."""
 
@@ -84,9 +102,9 @@ class Example:
 class Stretches:
     """Training examples by number: stretches of SPAN rows of R variables."""
 
-    def __init__(self, features: Tensor, truth: Tensor, starts: Tensor) -> None:
+    def __init__(self, features: Tensor, truth: Tensor, starts: Tensor, span: int = SPAN) -> None:
         self.features, self.truth, self.starts = features, truth, starts
-        self.steps = torch.arange(SPAN, device=features.device)
+        self.steps = torch.arange(span, device=features.device)
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -136,9 +154,9 @@ def learnable(values: Floats, seconds: Floats) -> tuple[npt.NDArray[np.float32],
     return features.transpose(1, 0, 2), truth.transpose(1, 0, 2)
 
 
-def starts(spans: list[tuple[int, int, int]]) -> npt.NDArray[np.int64]:
+def starts(spans: list[tuple[int, int, int]], span: int = SPAN) -> npt.NDArray[np.int64]:
     """Row and first step of every example in spans ``(row, first, last)``, half of each overlapping the next."""
-    found = [(row, at) for row, a, b in spans for at in range(a, b - SPAN + 1, SPAN // 2)]
+    found = [(row, at) for row, a, b in spans for at in range(a, b - span + 1, span // 2)]
     return np.array(found, np.int64).reshape(-1, 2)
 
 
@@ -146,37 +164,69 @@ def adapt(
     artifact: Artifact,
     panel: Panel,
     *,
+    scaling: Scaling | None = None,
     minutes: float,
     seed: int,
     progress: Callable[[Report], None] | None = None,
 ) -> tuple[Artifact, History | None]:
     """Train the network further on a panel, and keep it if it forecasts the panel's last part better.
 
+    With covariates, `scaling` being theirs, it reads those of the row that it forecasts; it begins as if they said
+    nothing.
+
     Returns
     -------
     the artifact with the better weights; the training curve, None where the panel is too short to train on
     """
-    from carrousel.tasks.detect import seconds_of
-
     most = int(panel.lengths.max())
-    values, seconds = _columns(panel, most, seconds_of)
+    values, seconds = _columns(panel, most)
     features, truth = learnable(values, seconds)
+    span, pace = SPAN, Pace(max_steps=2000, learning_rate=5e-4)
+    if scaling is not None:
+        features = np.concatenate([features, _of_next(panel, most, scaling)], axis=2)
+        artifact = _widened(artifact, len(scaling.mean))
+        span, pace = max(LEAST_SPAN, min(SPAN, int(VALIDATION * most))), READING
     lengths = np.repeat(panel.lengths, panel.target.shape[1])
     border = (lengths * (1 - VALIDATION)).astype(int)
-    before = starts([(row, 0, int(end)) for row, end in enumerate(border)])
+    before = starts([(row, 0, int(end)) for row, end in enumerate(border)], span)
     after = starts(
-        [(row, max(0, int(a) - WARM), int(b)) for row, (a, b) in enumerate(zip(border, lengths, strict=True))]
+        [(row, max(0, int(a) - WARM), int(b)) for row, (a, b) in enumerate(zip(border, lengths, strict=True))], span
     )
     if not len(before) or not len(after):
         return artifact, None
+    hidden = artifact.weights["lstm.weight_hh_l0"].shape[1]
     with seeded(seed):
-        model = DetectNetwork(artifact.weights["lstm.weight_hh_l0"].shape[1])
+        model = DetectNetwork(hidden, 0 if scaling is None else len(scaling.mean))
     model.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in artifact.weights.items()})
     history = fit_network(
-        model, features, truth, before, after, minutes=minutes, max_steps=2000, learning_rate=5e-4, seed=seed,
-        progress=progress,
+        model, features, truth, before, after, span=span, minutes=minutes, max_steps=pace.max_steps,
+        batch_size=pace.batch_size, learning_rate=pace.learning_rate, seed=seed, progress=progress,
     )  # fmt: skip
     return replace(artifact, weights=weights_of(model)), history
+
+
+def _widened(artifact: Artifact, covariates: int) -> Artifact:
+    """The network with so many more inputs, whose weights are 0."""
+    inputs = artifact.weights["lstm.weight_ih_l0"]
+    nothing = np.zeros((len(inputs), covariates), np.float32)
+    lstm, *rest = artifact.architecture.layers
+    assert isinstance(lstm, architecture.LSTM)
+    wider = replace(lstm, input_size=lstm.input_size + covariates)
+    return replace(
+        artifact,
+        architecture=replace(artifact.architecture, layers=(wider, *rest)),
+        weights={**artifact.weights, "lstm.weight_ih_l0": np.concatenate([inputs, nothing], axis=1)},
+    )
+
+
+def _of_next(panel: Panel, most: int, scaling: Scaling) -> npt.NDArray[np.float32]:
+    """The covariates of the row behind each row, as the network reads them, float32 (S · K, T, P); 0 behind the end."""
+    k = panel.target.shape[1]
+    found = np.zeros((len(panel), most, len(scaling.mean)), np.float32)
+    for series in range(len(panel)):
+        known = forward_filled(scaling(panel.past[panel.rows(series)]))
+        found[series, : len(known) - 1] = known[1:]
+    return np.repeat(found, k, axis=0)
 
 
 def fit_network(
@@ -190,6 +240,8 @@ def fit_network(
     max_steps: int,
     learning_rate: float,
     seed: int,
+    span: int = SPAN,
+    batch_size: int = 64,
     validate: Callable[[nn.Module], float] | None = None,
     progress: Callable[[Report], None] | None = None,
 ) -> History:
@@ -200,7 +252,7 @@ def fit_network(
     place = device()
     model.to(place)
     arrays = torch.as_tensor(features, device=place), torch.as_tensor(truth, device=place)
-    batches, held_out = (Stretches(*arrays, torch.as_tensor(part, device=place)) for part in (before, after))
+    batches, held_out = (Stretches(*arrays, torch.as_tensor(part, device=place), span) for part in (before, after))
 
     def by_examples(network: nn.Module) -> float:
         parts = torch.arange(len(held_out), device=place).split(256)
@@ -219,7 +271,7 @@ def fit_network(
             max_epochs=None,
             max_steps=max_steps,
             minutes=minutes,
-            batch_size=64,
+            batch_size=batch_size,
             learning_rate=learning_rate,
             weight_decay=1e-3,
             validate_every=max(1, max_steps // 10),
@@ -241,7 +293,7 @@ def weights_of(model: nn.Module) -> dict[str, npt.NDArray[np.float32]]:
     return {name: tensor.detach().cpu().numpy() for name, tensor in model.state_dict().items()}
 
 
-def _columns(panel: Panel, most: int, seconds_of: Callable[[npt.NDArray[np.generic]], Floats]) -> tuple[Floats, Floats]:
+def _columns(panel: Panel, most: int) -> tuple[Floats, Floats]:
     """Every variable of every series as a row of equal length, float64 (S · K, T): values, NaN behind the end."""
     k = panel.target.shape[1]
     values, seconds = np.full((len(panel) * k, most), np.nan), np.zeros((len(panel) * k, most))

@@ -57,21 +57,29 @@ class DetectSettings:
     Parameters
     ----------
     target : columns to watch; by default ``y`` of a long table, all numeric columns of a wide one
+    past : columns that are read but not watched: commands, temperatures, whatever explains the values of their row
     id, time : columns of the series' names and of the time stamps
     frequency : such as "h", "30min"; inferred from the stamps by default
+    season : rows of the cycle that is told apart from the trend; by default that of the frequency or, where stamps are
+        integers, the one that is found in the table
     joint : watch the columns of a wide table together, as one stream of several variables, instead of one by one
     false_alarms : how many are accepted: "1/week", "2/day", "1/1000 rows". By default one a week, or one in 2,000 rows
         where stamps are integers
+    beyond : alarm where a value, or its distance from the forecast, is beyond all in the table by this share, 0.2 for a
+        fifth, instead of as often as promised: for tables without an anomaly, and streams that are like them
     minutes : time budget for adapting the network to the table; 0 keeps the network that Carrousel comes with
     seed : the same seed gives the same detector on the same machine, where the budget does not end the training
     """
 
     target: tuple[str, ...] | None = None
+    past: tuple[str, ...] = ()
     id: str | None = None
     time: str | None = None
     frequency: str | None = None
+    season: Annotated[int, Range(1)] | None = None
     joint: bool = True
     false_alarms: str | None = None
+    beyond: Annotated[float, Range(0)] | None = None
     minutes: Annotated[float, Range(0)] = 1.0
     seed: Annotated[int, Range(0)] = 0
 

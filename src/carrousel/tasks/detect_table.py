@@ -22,7 +22,10 @@ Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
 BY_ROW = ("score", "p_value")
-BY_VARIABLE = ("expected", "lower", "upper", "residual", "level", "slope", "slope_lower", "slope_upper")
+BY_VARIABLE = (
+    "expected", "lower", "upper", "residual", "level", "level_lower", "level_upper", "slope", "slope_lower",
+    "slope_upper", "season", "season_lower", "season_upper",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +44,8 @@ class Judged:
     score, p_value : float64 (R,), NaN where not judged
     warming, alarm : bool (R,)
     incident, ended : int64 (R,), numbers of incidents of the series, 0 for none
-    expected, lower, upper, residual, level, slope, slope_lower, slope_upper : float64 (R, K)
+    expected, lower, upper, residual : float64 (R, K)
+    level, slope, season : float64 (R, K), each with ..._lower and ..._upper, its interval
     change : int8 (R, K), 0 none, 1 level, 2 slope
     drift, stuck : bool (R, K)
     skipped : int64 (R,), rows missing before each
@@ -68,9 +72,14 @@ class Judged:
     upper: Floats
     residual: Floats
     level: Floats
+    level_lower: Floats
+    level_upper: Floats
     slope: Floats
     slope_lower: Floats
     slope_upper: Floats
+    season: Floats
+    season_lower: Floats
+    season_upper: Floats
     change: npt.NDArray[np.int8]
     drift: Flags
     stuck: Flags
@@ -142,7 +151,7 @@ def judge(detector: Source, frame: Frame, *, notes: list[str] | None = None) -> 
         ids=rows.ids,
         starts=starts,
         ds=columns.stamps(rows.ticks),
-        values=rows.values,
+        values=rows.values[:, : len(detector.variables)],
         variables=tuple(detector.variables),
         members=members,
         incidents=tuple(writer.incidents(columns, starts, members, tuple(detector.variables))),

@@ -11,7 +11,10 @@ from carrousel.cli._option import Data, Frame, is_public, public_set, table, wor
 from carrousel.cli._output import console, show_notes
 from carrousel.cli._training import make_way
 
-EXAMPLES = ("carrousel train detect weather --false-alarms 2/month -o runs/watch",)
+EXAMPLES = (
+    "carrousel train detect weather --false-alarms 2/month -o runs/watch",
+    "carrousel train detect pump.csv --past valve,speed -o runs/pump",
+)
 
 Columns = list[str] | None
 
@@ -24,14 +27,26 @@ def command(
         typer.Option(metavar="RATE", help="Accepted for each series: 1/week, 2/day, 1/1000 rows. Default: 1/week."),
     ] = None,
     target: Annotated[Columns, typer.Option(metavar="COLUMNS", help="What to watch. Default: y, or found.")] = None,
+    past: Annotated[
+        Columns, typer.Option(metavar="COLUMNS", help="Covariates: read, not watched; they explain their row's values.")
+    ] = None,
     id: Annotated[str | None, typer.Option(metavar="COLUMN", help="Which series a row belongs to.")] = None,
     time: Annotated[str | None, typer.Option(metavar="COLUMN", help="The time stamps. Default: ds, or found.")] = None,
     frequency: Annotated[
         str | None, typer.Option(metavar="F", help="h, 15min, D, W-SUN, MS ... Default: found.")
     ] = None,
+    season: Annotated[
+        int | None, typer.Option(metavar="ROWS", help="Rows of one season. Default: from the frequency, or found.")
+    ] = None,
     separate: Annotated[
         bool, typer.Option("--separate", help="Watch the columns of a wide table one by one, not together.")
     ] = False,
+    beyond: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE", min=0, help="Alarm beyond all DATA by this share, not at a rate; 0.2: a fifth."
+        ),
+    ] = None,
     minutes: Annotated[
         float | None,
         typer.Option(metavar="M", min=0, help="Budget for adapting the network; 0 needs no PyTorch. Default: 1."),
@@ -48,8 +63,9 @@ def command(
     show_notes()
     make_way(output, resume=False, overwrite=overwrite)
     frame, roles = _frame(data)
-    if target:
-        roles["target"] = words(target, "--target")
+    for role, columns in (("target", target), ("past", past)):
+        if columns:
+            roles[role] = words(columns, f"--{role}")
     roles |= {role: value for role, value in {"id": id, "time": time, "frequency": frequency}.items() if value}
 
     from carrousel.tasks.detect import Detector
@@ -57,6 +73,8 @@ def command(
 
     detector = Detector(
         false_alarms=false_alarms,
+        season=season,
+        beyond=beyond,
         joint=not separate,
         seed=seed,
         **({} if minutes is None else {"minutes": minutes}),
