@@ -173,3 +173,40 @@ def test_what_is_no_cycle_is_refused():
         Season(1, 1, period=-1)
     with pytest.raises(ShapeError, match=r"x: expected float64 \(1, 1\)"):
         Season(1, 1).update(np.zeros((1, 2)), np.zeros(1), np.zeros(1))
+
+
+def test_a_trend_begins_anew_once_the_season_is_clear_and_then_sees_no_cycle():
+    from carrousel.online.trend import Trend
+
+    _, x = days(24 * 40, noise=0.5, streams=3)
+    x[:, 2, 0] = 0.5 * np.random.default_rng(1).normal(size=len(x))  # no cycle: the trend must see it as it is
+    season, trend, plain = Season(3, 1), Trend(3, 1), Trend(3, 1)
+    since, level, seen = [], [], []
+    for t, row in enumerate(x):
+        said = season.update(row.copy(), np.full(3, t * HOUR), np.full(3, HOUR * (t > 0)))
+        rest = season.without(row.copy(), said, trend)
+        reading = trend.update(rest)
+        same = plain.update(row.copy())
+        since.append(reading.since[:, 0])
+        level.append(reading.level[:, 0])
+        seen.append(rest[:, 0])
+        np.testing.assert_array_equal(reading.level[2], same.level[2])
+    assert season.arrays["apart"].ravel().tolist() == [True, True, False]
+    again = np.flatnonzero(np.diff(np.array(since)[:, 0]) < 0)
+    assert len(again) == 1
+    assert 72 <= again[0] <= 97
+    late = slice(24 * 20, None)
+    assert np.array(seen)[late, :2].std(axis=0).max() < 1.0 < x[late, :2, 0].std(axis=0).min()
+    assert np.abs(np.array(level)[late, :2] - 100).max() < 0.5
+
+
+def test_a_shift_that_the_cycle_hid_is_found_by_a_watch():
+    from online.stream import watch
+
+    rows = np.arange(24 * 60)
+    x = 10 + 3 * np.sin(2 * np.pi * rows / 24) + 0.5 * np.random.default_rng(2).normal(size=len(rows))
+    x[24 * 50 :] += 1.0
+    watcher = watch()
+    change = [watcher.step(np.array([[v]]), np.array([t * HOUR])).change[0, 0] for t, v in zip(rows, x, strict=True)]
+    assert not np.any(change[: 24 * 50])
+    assert np.flatnonzero(change)[0] < 24 * 53

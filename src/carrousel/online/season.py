@@ -27,6 +27,7 @@ SURE = 3  # visits of a part from which on what is far out is clipped
 FAR, FARTHER = 3.0, 6.0  # deviations beyond which a visit is no more learnt from, or believed
 PRIOR = 4.0  # visits that the deviation common to all parts counts for, in that of each
 QUANTILE = 1.96
+CLEAR = 0.5  # share of no noise from which on trend and season are told apart
 SETTLED = 10  # rows after which the usual interval is believed, where the cycle follows from it
 HUGE = 1e15  # of a visit's distance from the first value: its square is a number in single precision still
 DAY_S, WEEK_S = 86_400.0, 604_800.0
@@ -104,6 +105,7 @@ class Season(Online):
                 "origin": Field(shape=each, start=np.nan),
                 "visit": Field(shape=(2, *each), axis=1),  # sum and number of the values of this visit
                 "said": Field(shape=(3, *each), axis=1, start=np.nan),
+                "apart": Field(shape=each, dtype="bool"),  # the trend is told without the season
                 "period": Field(start=self._period or 1.0),
                 "parts": Field(dtype="int64"),
                 "part": Field(dtype="int64", start=-1),
@@ -156,6 +158,20 @@ class Season(Online):
         self._visit[1] += there
         season, half, share = self.arrays["said"].copy()
         return SeasonReading(season, season - half, season + half, share)
+
+    def without(self, x: Floats, reading: SeasonReading, trend: Online) -> Floats:
+        """The rows (N, K) that a trend is to see: without the season, from where on it is clear that there is one.
+
+        There the trend begins anew: what it took for usual was the cycle.
+        """
+        apart = self.arrays["apart"]
+        fresh = (reading.share > CLEAR) & ~apart
+        if np.count_nonzero(fresh):
+            trend.forget(fresh)
+            apart |= fresh
+        if not np.count_nonzero(apart):
+            return x
+        return x - np.where(apart & (reading.share > 0), reading.share * reading.season, 0.0)
 
     def _begin(self, interval: Floats) -> None:
         """Say of streams that have no parts yet how many there are."""

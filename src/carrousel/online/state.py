@@ -137,6 +137,16 @@ class Online:
         for name, view in self.state.items():
             view[index] = self._fields[name].start
 
+    def forget(self, where: npt.NDArray[np.bool_]) -> None:
+        """Put single variables back to the state in which nothing was seen, where all arrays end with (N, K).
+
+        Parameters
+        ----------
+        where : bool (N, K)
+        """
+        for name, array in self.arrays.items():
+            array[..., where] = self._fields[name].start
+
 
 def whole(name: str, value: object, least: int = 1) -> int:
     """An integer of at least so much.

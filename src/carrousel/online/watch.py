@@ -183,12 +183,7 @@ class Watch:
             x = np.ascontiguousarray(x[:, : self.variables])
         with np.errstate(all="ignore"):  # what is not finite stays with its stream
             season = self.season.update(x, np.asarray(seconds, np.float64), self.baseline.interval)
-            rest = x
-            if np.count_nonzero(
-                season.share
-            ):  # only what is no noise: without a cycle the line sees the rows as they are
-                rest = x - np.where(season.share > 0, season.share * season.season, 0.0)
-            trend = self.trend.update(rest, self._steps(before))
+            trend = self.trend.update(self.season.without(x, season, self.trend), self._steps(before))
             if self.beyond is not None:
                 begins, inside, learns = self.beyond.update(x, np.ascontiguousarray(judged[RESIDUAL]))
                 judged = (*judged[:WARMING], judged[WARMING] | learns, begins, inside, *judged[WARMING + 3 :])
