@@ -67,3 +67,13 @@ def test_examples_that_are_all_alike_say_how_frequent_classes_are():
     model, left_out = KernelRidge.learn([np.ones((4, 2))], truth, 2)
     assert np.isfinite(left_out).all()
     np.testing.assert_allclose(model.scores([np.ones((1, 2))])[0], [0.5, -0.5], atol=1e-3)
+
+
+def test_of_many_examples_a_sample_chooses_how_fast_likeness_falls(monkeypatch):
+    views, truth = examples(40)
+    monkeypatch.setattr(kernel, "SAMPLE", 30)
+    some = np.sort(np.random.default_rng(0).permutation(40)[:30])
+    sample, _ = KernelRidge.learn([view[some] for view in views], truth[some], 3)
+    found, left_out = KernelRidge.learn(views, truth, 3)
+    assert found.gamma == sample.gamma
+    assert found.duals.shape == left_out.shape == (40, 3)

@@ -9,10 +9,10 @@ from tests.stored import edit_config
 import carrousel
 from carrousel.features.classify import stretched, views
 from carrousel.heads.kernel import KernelRidge
-from carrousel.tasks import classify_baseline
+from carrousel.tasks import classify_baseline, classify_likeness
 from carrousel.tasks.classify import Classifier
 from carrousel.tasks.classify_evaluate import OWN
-from carrousel.tasks.classify_likeness import learn_likeness
+from carrousel.tasks.classify_likeness import learn_likeness, likeness_scores
 from carrousel.training import silent
 
 QUICK = {"hidden_size": 8, "ensemble": 5, "max_steps": 30, "window": 3, "learning_rate": 1e-2}
@@ -85,6 +85,13 @@ def test_sequences_beyond_those_that_are_kept_are_judged_by_these(monkeypatch):
     np.testing.assert_allclose(scores[some], left_out)
     rest = np.setdiff1d(np.arange(30), some)
     np.testing.assert_allclose(scores[rest], known.scores(views(stretched([inputs[k] for k in rest]))))
+
+
+def test_however_many_are_stretched_at_once_scores_are_the_same(model, monkeypatch):
+    inputs = model.fitted.inputs(model._read(days(9, 4)[0], None, labelled=False))
+    whole = likeness_scores(model.fitted.likeness, inputs)
+    monkeypatch.setattr(classify_likeness, "BLOCK", 4)
+    np.testing.assert_allclose(likeness_scores(model.fitted.likeness, inputs), whole, atol=1e-12)
 
 
 def test_a_model_of_an_earlier_version_is_read_without(tmp_path):

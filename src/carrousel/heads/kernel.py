@@ -13,6 +13,7 @@ Floats = npt.NDArray[np.float64]
 
 GAMMAS = (0.1, 0.3, 1.0, 3.0, 10.0)  # how fast likeness falls with distance
 RIDGES = tuple(10.0 ** (k / 2) for k in range(-8, 3))
+SAMPLE = 600  # examples by which γ is chosen where there are more: each γ costs M³
 BLOCK = 256  # rows whose distances are held at once
 
 
@@ -60,7 +61,11 @@ class KernelRidge:
         aim = 2.0 * (truth[:, None] == np.arange(classes)) - 1
         centre = aim.mean(0)
         best: tuple[float, float, Floats, Floats] | None = None
-        for gamma in GAMMAS:
+        gammas = GAMMAS
+        if len(truth) > SAMPLE:
+            some = np.sort(np.random.default_rng(0).permutation(len(truth))[:SAMPLE])
+            gammas = (cls.learn([view[some] for view in views], truth[some], classes)[0].gamma,)
+        for gamma in gammas:
             values, vectors = np.linalg.eigh(_kernel(apart, medians, gamma))
             values, turned = np.maximum(values, 0.0), vectors.T @ (aim - centre)
             for ridge in RIDGES:

@@ -13,10 +13,10 @@ import numpy.typing as npt
 from carrousel.data.sequence import Sequences
 from carrousel.engine import Dtype, Engine
 from carrousel.errors import DataError
-from carrousel.features.classify import ClassifySizes, Scaler, padded, stretched, views, windows
+from carrousel.features.classify import ClassifySizes, Scaler, padded, windows
 from carrousel.features.word import Words
 from carrousel.heads.kernel import KernelRidge
-from carrousel.tasks.classify_likeness import likeness_of
+from carrousel.tasks.classify_likeness import likeness_of, likeness_scores
 from carrousel.tasks.classify_setting import ClassifyLearned
 
 Floats = npt.NDArray[np.float64]
@@ -143,7 +143,7 @@ class FittedClassifier:
         found = [z / self.learned.temperature for z in (self.logits(inputs) if logits is None else logits)]
         if self.likeness is None:
             return found
-        alike = self.learned.likeness * self.likeness.scores(views(stretched(inputs)))
+        alike = self.learned.likeness * likeness_scores(self.likeness, inputs)
         return [z + own for z, own in zip(found, alike[:, None], strict=True)]
 
 

@@ -21,6 +21,7 @@ Floats = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
 Arrays = dict[str, npt.NDArray[Any]]
 Inputs = Sequence[npt.NDArray[np.generic]]
+BLOCK = 256  # sequences that are stretched at once
 ARRAYS = {"duals": ("float64", 2), "centre": ("float64", 1), "medians": ("float64", 1), "gamma": ("float64", 1)}
 
 
@@ -37,16 +38,21 @@ def learn_likeness(inputs: Inputs, target: Index, classes: int) -> tuple[Arrays,
     arrays, scores : those of each training sequence are by the others
     """
     some = remembered(len(inputs))
-    shapes = stretched(inputs)
-    model, left_out = KernelRidge.learn(views(shapes[some]), target[some], classes)
+    model, left_out = KernelRidge.learn(views(stretched([inputs[k] for k in some])), target[some], classes)
     scores = np.empty((len(inputs), classes))
     scores[some] = left_out
     if len(others := np.setdiff1d(np.arange(len(inputs)), some)):
-        scores[others] = model.scores(views(shapes[others]))
+        scores[others] = likeness_scores(model, [inputs[k] for k in others])
     arrays = {
         "duals": model.duals, "centre": model.centre, "medians": model.medians, "gamma": np.array([model.gamma]),
     }  # fmt: skip
     return arrays, scores
+
+
+def likeness_scores(model: KernelRidge, inputs: Inputs) -> Floats:
+    """Scores (N, C) of scaled sequences (L, K), of which few at a time are stretched."""
+    blocks = range(0, len(inputs), BLOCK)
+    return np.concatenate([model.scores(views(stretched(inputs[first : first + BLOCK]))) for first in blocks])
 
 
 def likeness_of(context: Mapping[str, npt.NDArray[Any]]) -> KernelRidge:
