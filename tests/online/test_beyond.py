@@ -21,7 +21,7 @@ def taught(share: float = 0.2, *, size: float = 1.0) -> Beyond:
     beyond = Beyond(1, 1, share)
     random = np.random.default_rng(0)
     feed(beyond, random.uniform(-1, 1, (400, 1, 1)), size * random.uniform(-1, 1, (400, 1, 1)))
-    beyond.teach()
+    beyond.close()
     return beyond
 
 
@@ -67,7 +67,7 @@ def test_a_monstrous_row_does_not_last():
 def test_a_constant_alarms_at_the_first_other_value():
     beyond = Beyond(1, 1, 0.2)
     feed(beyond, np.full((300, 1, 1), -1.0))
-    beyond.teach()
+    beyond.close()
     assert not feed(beyond, np.full((50, 1, 1), -1.0))[1].any()
     assert feed(beyond, np.full((1, 1, 1), -0.99))[0].all()
 
@@ -82,6 +82,19 @@ def test_a_stream_that_no_table_taught_learns_first_and_alarms_afterwards():
     assert np.flatnonzero(begins).tolist() == [LEARN + 20]
 
 
+def test_a_table_is_learnt_from_to_its_end_however_long():
+    beyond = Beyond(1, 1, 0.2)
+    beyond.open()
+    x = np.zeros((3 * LEARN, 1, 1))
+    x[[10, -1]] = [[[1.0]], [[5.0]]]
+    begins, _, learns = feed(beyond, x)
+    assert learns.all()
+    assert not begins.any()
+    beyond.close()
+    later = np.array([[[5.5]], [[6.5]]])
+    assert feed(beyond, later)[0].ravel().tolist() == [False, True]
+
+
 def test_what_is_missing_is_nothing_and_streams_are_apart():
     random = np.random.default_rng(1)
     x = random.normal(size=(500, 3, 2))
@@ -90,13 +103,13 @@ def test_what_is_missing_is_nothing_and_streams_are_apart():
     residual[300:330, 1] += 4
     together = Beyond(3, 2, 0.2)
     feed(together, x[:250], residual[:250])
-    together.teach()
+    together.close()
     many = feed(together, x[250:], residual[250:])
     assert many[0].any()
     for n in range(3):
         alone = Beyond(1, 2, 0.2)
         feed(alone, x[:250, n : n + 1], residual[:250, n : n + 1])
-        alone.teach()
+        alone.close()
         for whole, one in zip(many, feed(alone, x[250:, n : n + 1], residual[250:, n : n + 1]), strict=True):
             np.testing.assert_array_equal(whole[:, n], one[:, 0])
 

@@ -48,3 +48,11 @@ def test_gaps_do_not_hide_it():
 def test_the_user_knows_best():
     assert asked(np.arange(600), waves(600, 30), 12) == (12, "season: 12 rows, as told")
     assert asked(np.arange(600), waves(600, 30), 1) == (0, "season: none, as told")
+
+
+def test_waves_that_lose_their_phase_are_no_cycle():
+    random = np.random.default_rng(1)
+    y = np.zeros(3000)
+    for t in range(2, 3000):
+        y[t] = 2 * 0.985 * np.cos(2 * np.pi / 30) * y[t - 1] - 0.985**2 * y[t - 2] + random.normal()
+    assert asked(np.arange(3000), y)[0] == 0

@@ -56,14 +56,20 @@ class Beyond(Online):
                 "moments": Field((2, *each)),  # mean and Σ (x − mean)², while it learns
                 "count": Field(each),
                 "rows": Field((), "int64"),
+                "table": Field((), "bool"),  # it learns from a table, however long
                 "taught": Field((), "bool"),
                 "calm": Field((), "int64", start=HOLD),
                 "lasted": Field((), "int64"),  # rows of the incident
             },
         )
 
-    def teach(self) -> None:
-        """All streams have learnt enough: what they have seen was the table."""
+    def open(self) -> None:
+        """A table begins: all streams learn until it ends."""
+        self.arrays["table"][...] = True
+
+    def close(self) -> None:
+        """The table is over: all streams have learnt what is calm."""
+        self.arrays["table"][...] = False
         self.arrays["taught"][...] = True
 
     def update(self, x: Floats, residual: Floats) -> tuple[Flags, Flags, Flags]:
@@ -102,7 +108,7 @@ class Beyond(Online):
         beyond |= (outside & known).any(1)
         self._learn(x, known, learns | (a["lasted"] >= LONGEST))
         a["rows"] += 1
-        a["taught"] |= a["rows"] >= LEARN
+        a["taught"] |= (a["rows"] >= LEARN) & ~a["table"]
         beyond &= ~learns
         begins = beyond & (a["calm"] >= HOLD)
         np.copyto(a["calm"], np.where(beyond, 0, np.minimum(a["calm"] + 1, HOLD)))

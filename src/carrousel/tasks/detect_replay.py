@@ -38,12 +38,14 @@ def replay(make: Callable[[int], Watch], panel: Panel) -> tuple[dict[str, Arrays
         rows = panel.starts[group][:, None] + np.arange(length)
         values, seconds = np.concatenate([panel.target[rows], panel.past[rows]], axis=2), seconds_of(panel.ds[rows])
         watch = make(len(group))
+        if watch.beyond is not None:
+            watch.beyond.open()
         rarity = np.ones((length, len(group)))
         for t in range(int(length)):
             readings = watch.step(values[:, t], seconds[:, t])
             rarity[t] = np.where(readings.warming, 1.0, readings.rarity)
         if watch.beyond is not None:
-            watch.beyond.teach()
+            watch.beyond.close()
         kept = watch.state
         for place, series in enumerate(group):
             states[panel.ids[series]] = {name: array[place].copy() for name, array in kept.items()}
