@@ -11,7 +11,7 @@ namespace carrousel {
 
 #if defined(__x86_64__)
 #define CARROUSEL_X86 1
-extern const Kernels kernels_avx2, kernels_avx512, kernels_avx512vnni;
+extern const Kernels kernels_avx2, kernels_avx512, kernels_avx512vnni, kernels_avx512bf16;
 #elif defined(__aarch64__)
 extern const Kernels kernels_neon;
 #endif
@@ -32,8 +32,7 @@ std::vector<Isa> detect() {
     found.push_back({"avx2", avx2, avx2 ? "" : "AVX2 with FMA", &kernels_avx2});
     found.push_back({"avx512", avx512, avx512 ? "" : "AVX-512 F, BW, DQ, VL", &kernels_avx512});
     found.push_back({"avx512vnni", vnni, vnni ? "" : "AVX-512 VNNI", &kernels_avx512vnni});
-    // What it adds serves training only.
-    found.push_back({"avx512bf16", bf16, bf16 ? "" : "AVX-512 BF16", &kernels_avx512vnni});
+    found.push_back({"avx512bf16", bf16, bf16 ? "" : "AVX-512 BF16", &kernels_avx512bf16});
 #elif defined(__aarch64__)
     found.push_back({"neon", true, "", &kernels_neon});
 #endif

@@ -7,14 +7,16 @@
 
 namespace carrousel {
 
-enum class Storage { float32, bfloat16, int8 };
+// paired is bfloat16 of which two inputs are multiplied at once, and of which inputs are rounded as well.
+enum class Storage { float32, bfloat16, paired, int8 };
 
 // A part of a packed matrix: 1 or 2 groups of `width` vectors of outputs, whose weights form one contiguous stream.
 //
-// The stream holds `groups · width` vectors of biases and then, for each input (for each four of them in int8), as many
-// vectors of weights. In an LSTM a group is the gates of one vector of hidden units; in a linear layer it is up to four
-// vectors of outputs. bfloat16 stores two vectors in the halves of the words of one; int8 puts four inputs' weights
-// into a word and has, behind the biases, vectors of scales of W_1, of W_2, and of 128 times the row sums of either.
+// The stream holds `groups · width` vectors of biases and then, for each input (for each two of them in paired, four in
+// int8), as many vectors of weights. In an LSTM a group is the gates of one vector of hidden units; in a linear layer
+// it is up to four vectors of outputs. bfloat16 stores two vectors in the halves of the words of one; paired puts the
+// weights of two inputs into a word, the first in its low half; int8 puts those of four into one and has, behind the
+// biases, vectors of scales of W_1, of W_2, and of 128 times the row sums of either.
 struct Block {
     const unsigned char* data;
     std::uint32_t first;  // its first vector: of outputs, or in an LSTM of hidden units
@@ -67,6 +69,7 @@ struct CellStep {
 
 struct Kernels {
     int lanes, rows;  // floats in a vector; rows that a full tile spans
+    bool paired;      // how it wants bfloat16 stored
 
     // y = a(W x + b) for some rows; y may not overlap x. scratch: dense_scratch(matrix, rows) floats.
     void (*dense)(const Matrix& matrix, Gate gate, std::size_t rows, const float* const* x, float* const* y,

@@ -13,9 +13,11 @@ constexpr std::size_t INT8_INPUTS = 65536;
 class Builder {
 public:
     Builder(Model::Impl& model, const Tensors& tensors) : model_(model), tensors_(tensors) {
-        storage_ = model.dtype == Dtype::float32    ? Storage::float32
-                   : model.dtype == Dtype::bfloat16 ? Storage::bfloat16
-                                                    : Storage::int8;
+        switch (model.dtype) {
+            case Dtype::float32: storage_ = Storage::float32; break;
+            case Dtype::bfloat16: storage_ = model.kernels->paired ? Storage::paired : Storage::bfloat16; break;
+            case Dtype::int8: storage_ = Storage::int8; break;
+        }
         lanes_ = static_cast<std::size_t>(model.kernels->lanes);
     }
 
@@ -134,7 +136,7 @@ private:
 
     Model::Impl& model_;
     const Tensors& tensors_;
-    Storage storage_;
+    Storage storage_ = Storage::float32;
     std::size_t lanes_;
 };
 

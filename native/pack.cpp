@@ -38,6 +38,7 @@ public:
         switch (m_.storage) {
             case Storage::float32: return product(wide * sizeof(float), 1 + m_.k1 + m_.k2);
             case Storage::bfloat16: return product(wide, 4 + 2 * (m_.k1 + m_.k2));
+            case Storage::paired: return product(wide * 4, 1 + (m_.k1 + 1) / 2 + (m_.k2 + 1) / 2);
             default: return product(wide * 4, 5 + (m_.k1 + 3) / 4 + (m_.k2 + 3) / 4);
         }
     }
@@ -87,6 +88,11 @@ private:
                                vector / 2 * lanes_ + lane;
             const int shift = vector % 2 ? 0 : 16;
             for (std::size_t j = 0; j < k; ++j) w[j * (wide / 2)] |= std::uint32_t{to_bfloat16(own[j])} << shift;
+        } else if (m_.storage == Storage::paired) {
+            std::uint32_t* w =
+                reinterpret_cast<std::uint32_t*>(floats) + wide * (1 + (part ? (m_.k1 + 1) / 2 : 0)) + at;
+            for (std::size_t j = 0; j < k; ++j)
+                w[j / 2 * wide] |= std::uint32_t{to_bfloat16(own[j])} << (j % 2 ? 16 : 0);
         } else {
             const Quantised quantised(own, k);
             floats[wide * (1 + part) + at] = quantised.scale;
@@ -115,7 +121,8 @@ Packed pack(std::size_t outputs, std::size_t gates, std::size_t k1, std::size_t 
     const std::size_t vectors = (outputs + lanes - 1) / lanes;
     const bool even = storage == Storage::bfloat16;
     if (gates > 1) {
-        const std::uint32_t width = storage == Storage::float32 ? static_cast<std::uint32_t>(gates) : 4;
+        const std::uint32_t width =
+            storage == Storage::float32 || storage == Storage::paired ? static_cast<std::uint32_t>(gates) : 4;
         for (std::size_t first = 0; first < vectors; first += 2)
             packed.blocks.push_back({nullptr, static_cast<std::uint32_t>(first), vectors - first > 1 ? 2u : 1u, width});
     } else {

@@ -141,6 +141,17 @@ INLINE vi dot4(vi acc, vi w, vi x0, vi x1) {
 }
 #endif
 
+// acc + x_1·w_1 + x_0·w_0 over the two bfloat16 of each lane, summed in float32 by one instruction.
+#if defined(__AVX512BF16__) && !defined(CARROUSEL_PLAIN)
+constexpr bool PAIRED = true;
+INLINE vf dot2(vf acc, vi w, vi x) {
+    return reinterpret_cast<vf>(
+        _mm512_dpbf16_ps(reinterpret_cast<__m512>(acc), reinterpret_cast<__m512bh>(w), reinterpret_cast<__m512bh>(x)));
+}
+#else
+constexpr bool PAIRED = false;
+#endif
+
 // The second and third of every four lanes change places.
 INLINE vi swap_inner(vi v) {
 #if defined(CARROUSEL_PLAIN) || !defined(__AVX2__)

@@ -182,7 +182,12 @@ def test_limits_bound_a_step_by_its_weights_and_a_batch_by_its_arithmetic(monkey
     assert limits.seconds(Case("step", 64, 1, 1), "float32") == pytest.approx(4 * 64 * 128 * 4 / 1e9)
     assert limits.seconds(Case("step", 64, 1, 1), "bfloat16") == pytest.approx(4 * 64 * 128 * 2 / 1e9)
     assert limits.seconds(Case("chunk", 64, 100, 1), "float32") == pytest.approx(4 * 64 * 64 * 101 * 4 / 1e9)
-    assert limits.seconds(Case("batch", 64, 1, 10**6), "float32") == pytest.approx(10**6 * 2 * 4 * 64 * 128 / 1e12)
+    batch = 10**6 * 2 * 4 * 64 * 128 / 1e12
+    assert limits.seconds(Case("batch", 64, 1, 10**6), "float32") == pytest.approx(batch)
+    for isa, bfloat16, int8 in (("avx2", 1, 2), ("avx512vnni", 1, 4), ("avx512bf16", 2, 4)):
+        monkeypatch.setattr(limits, "isa", isa)
+        assert limits.seconds(Case("batch", 64, 1, 10**6), "bfloat16") == pytest.approx(batch / bfloat16)
+        assert limits.seconds(Case("batch", 64, 1, 10**6), "int8") == pytest.approx(batch / int8)
 
 
 def test_the_program_times_a_step_and_writes_it_down(tmp_path: Path) -> None:

@@ -40,8 +40,9 @@ class Engine:
     architecture : Architecture, or its JSON data; a list of layers is one stack of them all
     weights : float32, by the names of ``architecture.tensors()``
     dtype : what the weights of products are stored as. "bfloat16" halves them (3 significant digits; sums stay
-        float32); "int8" quarters them and rounds what is multiplied with them to 8 bits as well, each row of weights
-        and of inputs by its own largest magnitude, so no calibration is needed and nothing is clipped
+        float32) and, where the processor multiplies in it (``isa`` is "avx512bf16"), rounds to it what is multiplied
+        with them as well; "int8" quarters them and rounds what is multiplied with them to 8 bits as well, each row of
+        weights and of inputs by its own largest magnitude, so no calibration is needed and nothing is clipped
 
     Raises
     ------

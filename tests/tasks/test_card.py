@@ -56,7 +56,11 @@ def test_the_loss_of_bfloat16_is_that_of_weights_rounded_by_hand(model, long_tab
     assert found["float32"].mae == pytest.approx(mae(truth(panel, *where, 12), exact), rel=1e-9)
     assert found["bfloat16"].mae == pytest.approx(mae(truth(panel, *where, 12), by_hand), rel=1e-6)
     # What the last bits of float32 change is some thousandth of what rounding to 8 bits changes.
-    assert found["bfloat16"].shift == pytest.approx(np.abs(by_hand - exact).mean(), rel=0.02)
+    shift = np.abs(by_hand - exact).mean()
+    if native.chosen() == "avx512bf16":  # which rounds inputs as well
+        assert shift < found["bfloat16"].shift < 2 * shift
+    else:
+        assert found["bfloat16"].shift == pytest.approx(shift, rel=0.02)
     assert found["bfloat16"].shift > 0 == found["float32"].shift
 
 

@@ -26,8 +26,9 @@ DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 CHECKED_STEPS = 3  # of a case with single steps: the state is carried over twice
 CHECKED_ROWS = 4  # of a batch; rows are independent of each other
 # The largest difference from float64 that is let pass. Outputs are below 1. float32: every gate sums 2 H products, some
-# ten roundings of 2⁻²⁴ each, and the state passes errors on; bfloat16 rounds weights by 2⁻⁹ of their size, int8 rounds
-# weights and inputs by 1/254 of the largest of a row, and what a row's sum keeps of that is some hundredths at worst.
+# ten roundings of 2⁻²⁴ each, and the state passes errors on; bfloat16 rounds weights, and on AVX-512 BF16 what they
+# are multiplied with, by 2⁻⁹ of their size, int8 rounds both by 1/254 of the largest of a row, and what a row's sum
+# keeps of that is some hundredths at worst.
 TOLERANCES: dict[Dtype, float] = {"float32": 2e-5, "bfloat16": 2e-2, "int8": 5e-2}
 
 

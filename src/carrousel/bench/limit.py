@@ -11,6 +11,11 @@ from carrousel import native
 from carrousel.bench.case import Case
 from carrousel.native import Dtype
 
+# Multiplications that an instruction does where one of float32 does one; 1 or, in int8, 2 elsewhere.
+TOGETHER: dict[str, dict[Dtype, int]] = {
+    "avx512vnni": {"float32": 1, "bfloat16": 1, "int8": 4},
+    "avx512bf16": {"float32": 1, "bfloat16": 2, "int8": 4},
+}
 WEIGHT_BYTES: dict[Dtype, int] = {"float32": 4, "bfloat16": 2, "int8": 1}
 LEAST_BYTES = 16 << 10  # read at once: below it the call itself would be timed
 ROUNDS = 20_000  # of multiplications: some hundred microseconds
@@ -20,8 +25,8 @@ TRIES = 25
 class Limits:
     """Operations and bytes a second of one core; the best of many tries, since nothing makes them faster than they are.
 
-    bfloat16 weights are widened and multiplied in float32; int8 counts four (VNNI) or two multiplications where
-    float32 has one, which is how wide the instructions are, not a measurement.
+    Where float32 has one multiplication bfloat16 counts two (AVX-512 BF16) or one, its weights widened, and int8 four
+    (VNNI) or two: how wide the instructions are, not a measurement.
     """
 
     def __init__(self, isa: str) -> None:
@@ -55,7 +60,7 @@ class Limits:
         are not counted.
         """
         gates, width = 4 * case.size, WEIGHT_BYTES[dtype]
-        faster = {"float32": 1, "bfloat16": 1, "int8": 4 if self.isa.endswith("vnni") else 2}[dtype]
+        faster = TOGETHER.get(self.isa, {"int8": 2}).get(dtype, 1)
         flops = 2.0 * gates * 2 * case.size * case.steps * case.batch
         read = width * gates * case.size * (case.steps + 1)
         held = width * gates * case.size * (2 if case.steps == 1 else 1)
