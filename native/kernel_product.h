@@ -5,17 +5,31 @@
 // behind the tile, while it is in the first-level cache.
 #pragma once
 
+#include <type_traits>
+
 #include "kernel_source.h"
 
 namespace carrousel {
 namespace {
 
-template <int R, int C>
-INLINE void add_floats(vf (&acc)[R][C], const float* w, std::size_t stride, std::size_t k, const float* const* rows) {
+constexpr std::size_t LINE = 64;          // bytes of a cache
+constexpr std::ptrdiff_t NEAR = 3 << 18;  // of a matrix that stays in the second level
+
+// Weights that lie far away are called for while those of the group before them are multiplied, two lines at a time:
+// the processor itself does not look that far.
+INLINE void call_for(const void* w, std::ptrdiff_t ahead) {
+    __builtin_prefetch(static_cast<const char*>(w) + ahead, 0, 2);
+    __builtin_prefetch(static_cast<const char*>(w) + ahead + LINE, 0, 2);
+}
+
+template <bool FAR, int R, int C>
+INLINE void add_floats(vf (&acc)[R][C], const float* w, std::size_t stride, std::size_t k, const float* const* rows,
+                       std::ptrdiff_t ahead) {
     const float* x[R];
     for (int r = 0; r < R; ++r) x[r] = rows[r];
 #pragma GCC unroll 2
     for (std::size_t j = 0; j < k; ++j, w += stride) {
+        if constexpr (FAR) call_for(w, ahead);
         vf in[R];
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r) in[r] = splat(x[r][j]);
@@ -51,15 +65,16 @@ INLINE void add_halves(vf (&acc)[R][C], const std::uint32_t* w, std::size_t stri
 }
 
 // Two inputs at once, both factors in bfloat16.
-template <int R, int C>
+template <bool FAR, int R, int C>
 INLINE void add_pairs(vf (&acc)[R][C], const std::int32_t* w, std::size_t stride, std::size_t k, const Source& source,
-                      std::size_t row) {
+                      std::size_t row, std::ptrdiff_t ahead) {
     const std::int32_t* x[R];
     for (int r = 0; r < R; ++r)
         x[r] = reinterpret_cast<const std::int32_t*>(source.rounded + (row + r) * source.stride);
     const std::size_t words = pairs(k);
 #pragma GCC unroll 2
     for (std::size_t j = 0; j < words; ++j, w += stride) {
+        if constexpr (FAR) call_for(w, ahead);
         vi in[R];
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r) in[r] = splat(x[r][j]);
@@ -106,10 +121,20 @@ INLINE void add_bytes(vf (&acc)[R][C], const std::int32_t* w, std::size_t stride
     }
 }
 
+// work(far): whether there is something to call for. One row would wait for each of its weights in any case.
+template <int R, class Work>
+INLINE void either(std::ptrdiff_t ahead, const Work& work) {
+    if (R > 1 && ahead != 0)
+        work(std::bool_constant<(R > 1)>{});
+    else
+        work(std::false_type{});
+}
+
 // R rows from `row` on by C vectors of a block from vector `at` on, to out[r · C · V ...].
 template <Storage S, int R, int C>
 __attribute__((noinline)) void tile(const Matrix& m, const Block& b, std::size_t at, const Source& x, const Source& h,
-                                    std::size_t row, const float* const* init, std::size_t init_at, float* out) {
+                                    std::size_t row, const float* const* init, std::size_t init_at, float* out,
+                                    std::ptrdiff_t ahead) {
     const std::size_t wide = std::size_t{b.groups} * b.width * V;
     const float* bias = reinterpret_cast<const float*>(b.data);
     const float* start = bias + at * V;
@@ -122,16 +147,22 @@ __attribute__((noinline)) void tile(const Matrix& m, const Block& b, std::size_t
     }
     if constexpr (S == Storage::float32) {
         const float* w = bias + wide + at * V;
-        if (x.used) add_floats<R, C>(acc, w, wide, m.k1, x.rows + row);
-        if (h.used) add_floats<R, C>(acc, w + m.k1 * wide, wide, m.k2, h.rows + row);
+        either<R>(
+            ahead, [&](auto far) __attribute__((always_inline)) {
+                if (x.used) add_floats<far, R, C>(acc, w, wide, m.k1, x.rows + row, ahead);
+                if (h.used) add_floats<far, R, C>(acc, w + m.k1 * wide, wide, m.k2, h.rows + row, ahead);
+            });
     } else if constexpr (S == Storage::bfloat16) {
         const std::uint32_t* w = reinterpret_cast<const std::uint32_t*>(bias + wide) + at / 2 * V;
         if (x.used) add_halves<R, C>(acc, w, wide / 2, m.k1, x.rows + row);
         if (h.used) add_halves<R, C>(acc, w + m.k1 * (wide / 2), wide / 2, m.k2, h.rows + row);
     } else if constexpr (S == Storage::paired) {
         const std::int32_t* w = reinterpret_cast<const std::int32_t*>(bias + wide) + at * V;
-        if (x.used) add_pairs<R, C>(acc, w, wide, m.k1, x, row);
-        if (h.used) add_pairs<R, C>(acc, w + pairs(m.k1) * wide, wide, m.k2, h, row);
+        either<R>(
+            ahead, [&](auto far) __attribute__((always_inline)) {
+                if (x.used) add_pairs<far, R, C>(acc, w, wide, m.k1, x, row, ahead);
+                if (h.used) add_pairs<far, R, C>(acc, w + pairs(m.k1) * wide, wide, m.k2, h, row, ahead);
+            });
     } else {
         const float *scale_x = bias + wide + at * V, *scale_h = scale_x + wide;
         const std::int32_t* sum_x = reinterpret_cast<const std::int32_t*>(scale_h + wide);
@@ -146,7 +177,7 @@ __attribute__((noinline)) void tile(const Matrix& m, const Block& b, std::size_t
 }
 
 using Tile = void (*)(const Matrix&, const Block&, std::size_t, const Source&, const Source&, std::size_t,
-                      const float* const*, std::size_t, float*);
+                      const float* const*, std::size_t, float*, std::ptrdiff_t);
 
 constexpr Storage HALVED = PAIRED ? Storage::paired : Storage::bfloat16;
 
@@ -196,6 +227,14 @@ Tile tile_of(Storage storage, std::size_t rows, std::size_t c) {
     }
 }
 
+// Bytes from the weights of a group to those of the one that comes next: of the same block, or the first of `after`.
+// 0 where the matrix stays in the second level.
+std::ptrdiff_t to_next(const Matrix& m, const Block& b, std::size_t group, const Block& after) {
+    if (m.blocks[m.count - 1].data - m.blocks[0].data < NEAR) return 0;
+    const std::ptrdiff_t size = b.width * V * 4;
+    return group + 1 < b.groups ? size : after.data - b.data - static_cast<std::ptrdiff_t>(group) * size;
+}
+
 // All tiles of a matrix for some rows: finish(row, vector, z) gets `width` vectors at a time, in the order of the
 // blocks. vector is the group's first, of outputs or of hidden units.
 template <class Finish>
@@ -206,15 +245,19 @@ INLINE void tiles(const Matrix& m, std::size_t rows, const Source& x, const Sour
                       more = parts ? rows % parts : 0;
     for (std::size_t n = 0; n < m.count; ++n) {
         const Block& b = m.blocks[backwards ? m.count - 1 - n : n];
+        const Block& after = n + 1 == m.count ? b : m.blocks[backwards ? m.count - 2 - n : n + 1];
         const std::size_t groups_at_once = rows == 1 ? b.groups : 1, c = groups_at_once * b.width;
         const std::size_t per_vector = m.gates > 1 ? b.width : 1;  // vectors of z for one of outputs or hidden units
         const std::size_t step = m.gates > 1 ? 1 : b.width;        // outputs or hidden units, in vectors, of a group
         for (std::size_t group = 0; group < b.groups; group += groups_at_once) {
+            const std::ptrdiff_t next = to_next(m, b, group, after);
+            const std::size_t span = std::size_t{b.width} * V * 4;  // of one input's weights, which the parts share out
             std::size_t row = 0;
             for (std::size_t part = 0; part < parts; ++part) {
                 const std::size_t r = least + (part < more);
                 const std::size_t at = group * b.width;
-                tile_of(m.storage, r, c)(m, b, at, x, h, row, init, (b.first * per_vector + at) * V, z);
+                tile_of(m.storage, r, c)(m, b, at, x, h, row, init, (b.first * per_vector + at) * V, z,
+                                         next == 0 ? 0 : next + static_cast<std::ptrdiff_t>(part * 2 * LINE % span));
                 for (std::size_t k = 0; k < r; ++k)
                     for (std::size_t g = 0; g < groups_at_once; ++g)
                         finish(row + k, b.first + (group + g) * step, b.width, z + (k * c + g * b.width) * V);

@@ -32,27 +32,17 @@ constexpr std::size_t vectors_of(std::size_t n) { return (n + V - 1) / V; }
 // A row as bytes, its largest magnitude at 127. What is not finite makes the scale NaN, and through it every output of
 // the row.
 float quantise_row(const float* x, std::size_t k, unsigned char* out) {
-    vf largest = vf{}, poison = vf{};
-    std::size_t j = 0;
-    for (; j + V <= k; j += V) {
-        const vf v = load(x + j);
-        const vf magnitude = reinterpret_cast<vf>(reinterpret_cast<vu>(v) & 0x7fffffffu);
+    vi largest = vi{};  // of the bits without the sign, which are in the order of the magnitudes
+    for (std::size_t j = 0; j < k; j += V) {
+        const vi magnitude = reinterpret_cast<vi>(load_part(x + j, k - j)) & 0x7fffffff;
         largest = magnitude > largest ? magnitude : largest;
-        poison += v * vf{};
     }
-    if (j < k) {
-        const vf v = load_part(x + j, k - j);
-        const vf magnitude = reinterpret_cast<vf>(reinterpret_cast<vu>(v) & 0x7fffffffu);
-        largest = magnitude > largest ? magnitude : largest;
-        poison += v * vf{};
-    }
-    float most = 0.0f;
-    for (int lane = 0; lane < V; ++lane) most = largest[lane] > most ? largest[lane] : most;
-    const float bad = sum(poison);
-    const bool flat = !(most > 1e-30f) || bad != 0.0f;  // NaN != 0
+    const std::int32_t bits = maximum(largest);
+    const float most = __builtin_bit_cast(float, bits);
+    const bool finite = bits < 0x7f800000, flat = !finite || !(most > 1e-30f);
     const float inverse = flat ? 0.0f : 127.0f / most;
     const vf factor = splat(inverse), magic = splat(12582912.0f);
-    for (j = 0; j < rounded(k); j += V) {
+    for (std::size_t j = 0; j < rounded(k); j += V) {
         const vf v = flat || j >= k ? vf{} : load_part(x + j, k - j);
         const vi q = reinterpret_cast<vi>(v * factor + magic) - 0x4b400000;
         if constexpr (UNSIGNED_INPUTS) {
@@ -65,7 +55,7 @@ float quantise_row(const float* x, std::size_t k, unsigned char* out) {
             __builtin_memcpy(out + 2 * j, &shorts, sizeof shorts);
         }
     }
-    return most / 127.0f + bad;
+    return finite ? most / 127.0f : __builtin_nanf("");
 }
 
 #if defined(__AVX512BF16__) && !defined(CARROUSEL_PLAIN)

@@ -199,6 +199,12 @@ INLINE vf tanh(vf v) {
     return (splat(1.0f) - e) / (splat(1.0f) + e);
 }
 
+INLINE std::int32_t maximum(vi v) {
+    std::int32_t parts[V], most = v[0];
+    __builtin_memcpy(parts, &v, sizeof parts);
+    for (int k = 1; k < V; ++k) most = parts[k] > most ? parts[k] : most;
+    return most;
+}
 INLINE float sum(vf v) {  // in a fixed order
     float parts[V], total = 0.0f;
     store(parts, v);
