@@ -124,10 +124,9 @@ INLINE void add_bytes(vf (&acc)[R][C], const std::int32_t* w, std::size_t stride
 // work(far): whether there is something to call for. One row would wait for each of its weights in any case.
 template <int R, class Work>
 INLINE void either(std::ptrdiff_t ahead, const Work& work) {
-    if (R > 1 && ahead != 0)
-        work(std::bool_constant<(R > 1)>{});
-    else
-        work(std::false_type{});
+    if constexpr (R > 1)
+        if (ahead != 0) return work(std::true_type{});
+    work(std::false_type{});
 }
 
 // R rows from `row` on by C vectors of a block from vector `at` on, to out[r · C · V ...].

@@ -175,18 +175,27 @@ constexpr float SATURATED = 60.0f;  // 2^±60 beside 1 is lost in float32, and t
 // v = n + r with |r| <= 1/2: the exponent n is read off the bits of v + 1.5·2^23, 2^r is a polynomial (minimax, degree
 // 5).
 INLINE vf exp2_saturated(vf v) {
-    const vf magic = splat(12582912.0f);
     v = clamp(v, splat(-SATURATED), splat(SATURATED));
+#if defined(__AVX512F__) && !defined(CARROUSEL_PLAIN)  // has instructions for either end, to the same bits
+    const __m512 n = _mm512_roundscale_ps(reinterpret_cast<__m512>(v), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    const vf r = v - reinterpret_cast<vf>(n);
+#else
+    const vf magic = splat(12582912.0f);
     const vf shifted = v + magic;
     const vf r = v - (shifted - magic);
+#endif
     vf p = splat(EXP2_C5);
     p = fma(p, r, splat(EXP2_C4));
     p = fma(p, r, splat(EXP2_C3));
     p = fma(p, r, splat(EXP2_C2));
     p = fma(p, r, splat(EXP2_C1));
     p = fma(p, r, splat(1.0f));
+#if defined(__AVX512F__) && !defined(CARROUSEL_PLAIN)
+    return reinterpret_cast<vf>(_mm512_scalef_ps(reinterpret_cast<__m512>(p), n));
+#else
     const vu power = (reinterpret_cast<vu>(shifted) << 23) + 0x3f800000u;
     return p * reinterpret_cast<vf>(power);
+#endif
 }
 
 // e^-v and e^-2v, from which σ(v) = 1 / (1 + e^-v) and tanh(v) = (1 − e^-2v) / (1 + e^-2v).
