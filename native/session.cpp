@@ -13,8 +13,9 @@ namespace {
 
 constexpr std::size_t GROUP = 48;  // rows that pass through all layers together; a multiple of a tile's rows
 constexpr std::size_t BLOCK_FLOATS = 32 * 1024;  // of the widest layer that a block of steps holds at once: 128 KiB
+constexpr std::size_t DRIVE_FLOATS = 64 * 1024;  // of what its inputs add to the gates, which is read once and in order
 
-constexpr std::size_t SECOND_LEVEL = 1 << 20;        // bytes of the cache that large weights do not fit into
+constexpr std::size_t SECOND_LEVEL = 1 << 20;       // bytes of the cache that large weights do not fit into
 constexpr std::size_t SHARED_PRODUCTS = 64 * 1024;  // of one gate: the meeting after a step costs about a microsecond
 
 // What one LSTM layer remembers of all streams: row d of stream n at (d · batch + n) · stride.
@@ -57,8 +58,8 @@ struct Plan {
 
     bool fits_in(const Plan& other) const {
         return rows <= other.rows && cells <= other.cells && steps <= other.steps && width <= other.width &&
-               in * cells <= other.in * other.cells &&
-               drive * cells <= other.drive * other.cells && scratch <= other.scratch;
+               in * cells <= other.in * other.cells && drive * cells <= other.drive * other.cells &&
+               scratch <= other.scratch;
     }
 };
 
@@ -191,7 +192,8 @@ struct Session::Impl {
         if (steps > 1 && wanted.rows > 1 && front.kind != Kind::embedding) wanted.in = round_up(front.input_size, 16);
         wanted.drive = driven ? drive : 0;
         const std::size_t tile = static_cast<std::size_t>(kernels.rows);
-        const std::size_t fitting = BLOCK_FLOATS / (wanted.rows * std::max(widest, wanted.drive));
+        std::size_t fitting = BLOCK_FLOATS / (wanted.rows * widest);
+        if (driven) fitting = std::min(fitting, DRIVE_FLOATS / (wanted.rows * drive));
         wanted.steps = whole ? steps : std::min(steps, std::clamp<std::size_t>(fitting / tile * tile, tile, 16 * tile));
         wanted.cells = product(wanted.rows, std::max<std::size_t>(wanted.steps, 1));
         for (std::size_t k : network.architecture.stacks[stack].second) {
