@@ -7,6 +7,8 @@
 #include "crew.h"
 #include "denormal.h"
 #include "network.h"
+#include "state.h"
+#include "worker.h"
 
 namespace carrousel {
 namespace {
@@ -17,19 +19,6 @@ constexpr std::size_t DRIVE_FLOATS = 64 * 1024;  // of what its inputs add to th
 
 constexpr std::size_t SECOND_LEVEL = 1 << 20;       // bytes of the cache that large weights do not fit into
 constexpr std::size_t SHARED_PRODUCTS = 64 * 1024;  // of one gate: the meeting after a step costs about a microsecond
-
-// What one LSTM layer remembers of all streams: row d of stream n at (d · batch + n) · stride.
-struct Memory {
-    Buffer h, c;
-    std::size_t h_stride = 0, c_stride = 0;
-
-    float* h_at(std::size_t d, std::size_t n, std::size_t batch) const {
-        return h.floats() + (d * batch + n) * h_stride;
-    }
-    float* c_at(std::size_t d, std::size_t n, std::size_t batch) const {
-        return c.floats() + (d * batch + n) * c_stride;
-    }
-};
 
 // Where the values of one call lie; distances in values.
 struct Call {
@@ -44,61 +33,6 @@ struct Call {
 
     std::size_t stream(std::size_t k) const { return order == nullptr ? k : order[k]; }
     std::size_t length(std::size_t stream) const { return lengths == nullptr ? steps : lengths[stream]; }
-};
-
-// The sizes of one worker's memory for a call through a stack.
-struct Plan {
-    std::size_t rows = 0;   // of a group
-    std::size_t steps = 0;  // of a block
-    std::size_t cells = 0;  // rows · steps
-    std::size_t width = 0;  // floats of the widest layer's output, padded
-    std::size_t in = 0;     // floats of an input, padded; 0: not copied
-    std::size_t drive = 0;  // floats of drive a cell, 0: none needed
-    std::size_t scratch = 0;
-
-    bool fits_in(const Plan& other) const {
-        return rows <= other.rows && cells <= other.cells && steps <= other.steps && width <= other.width &&
-               in * cells <= other.in * other.cells && drive * cells <= other.drive * other.cells &&
-               scratch <= other.scratch;
-    }
-};
-
-using Pointers = std::vector<float*>;
-using Inputs = std::vector<const float*>;
-
-// What one thread works with.
-struct Worker {
-    Plan plan;
-    Buffer values[2], inputs, drive, scratch;
-    Inputs in, h, step_x;
-    Pointers out, c, drives, step_y;
-    Inputs step_drive;
-    std::vector<std::size_t> start;  // index of the first cell of each step of a block
-    std::vector<TraceRow> trace;
-
-    void prepare(const Plan& wanted) {
-        if (wanted.fits_in(plan)) return;
-        Plan next = plan;
-        next.rows = std::max(next.rows, wanted.rows);
-        next.steps = std::max(next.steps, wanted.steps);
-        next.cells = std::max(next.cells, wanted.cells);
-        next.width = std::max(next.width, wanted.width);
-        next.in = std::max(next.in, wanted.in);
-        next.drive = std::max(next.drive, wanted.drive);
-        next.scratch = std::max(next.scratch, wanted.scratch);
-        for (Buffer& buffer : values) buffer = Buffer(product(next.cells, next.width, sizeof(float)));
-        inputs = Buffer(product(next.cells, next.in, sizeof(float)));
-        drive = Buffer(product(next.cells, next.drive, sizeof(float)));
-        scratch = Buffer(product(next.scratch, sizeof(float)));
-        in.resize(next.cells);
-        out.resize(next.cells);
-        drives.resize(next.drive ? next.cells : 0);
-        start.resize(next.steps + 1);
-        for (Inputs* list : {&h, &step_x, &step_drive}) list->resize(next.rows);
-        for (Pointers* list : {&c, &step_y}) list->resize(next.rows);
-        trace.resize(next.rows);
-        plan = next;
-    }
 };
 
 Gate gate_of(Activation activation) {
@@ -118,46 +52,16 @@ struct Session::Impl {
     const Model::Impl& network;
     const Kernels& kernels;
     std::size_t batch;
-    std::vector<Memory> memory;  // one a layer; of LSTMs that a stack uses
+    std::vector<Memory> memory;  // one a layer
     std::vector<Worker> workers;
     std::unique_ptr<Crew> crew;  // threads beside the caller's
     bool backwards = false;
 
     Impl(std::shared_ptr<const Model> shared, std::size_t n, std::size_t threads)
         : model(std::move(shared)), network(model->impl()), kernels(*network.kernels), batch(n), workers(threads) {
-        memory = remember(batch);
+        memory = remember(network, batch);
         prepare_steps();
         if (threads > 1) crew = std::make_unique<Crew>(threads - 1);
-    }
-
-    // Memory for n streams in their initial state.
-    std::vector<Memory> remember(std::size_t n) const {
-        std::vector<Memory> all(network.layers.size());
-        for (std::size_t k = 0; k < all.size(); ++k) {
-            const PackedLayer& layer = network.layers[k];
-            if (layer.cells.empty()) continue;
-            Memory& own = all[k];
-            own.h_stride = round_up(layer.out(), 16);
-            own.c_stride = round_up(layer.layer->hidden_size, 16);
-            own.h = Buffer(product(layer.cells.size(), n, own.h_stride * sizeof(float)));
-            own.c = Buffer(product(layer.cells.size(), n, own.c_stride * sizeof(float)));
-            if (layer.h_0.bytes())
-                for (std::size_t stream = 0; stream < n; ++stream) start(layer, own, stream, n);
-        }
-        return all;
-    }
-
-    // Put one stream back to the initial state.
-    static void start(const PackedLayer& layer, const Memory& own, std::size_t stream, std::size_t n) {
-        const std::size_t P = layer.out(), H = layer.layer->hidden_size;
-        for (std::size_t d = 0; d < layer.cells.size(); ++d) {
-            float *h = own.h_at(d, stream, n), *c = own.c_at(d, stream, n);
-            std::memset(h, 0, own.h_stride * sizeof(float));
-            std::memset(c, 0, own.c_stride * sizeof(float));
-            if (!layer.h_0.bytes()) continue;
-            std::memcpy(h, layer.h_0.floats() + d * P, P * sizeof(float));
-            std::memcpy(c, layer.c_0.floats() + d * H, H * sizeof(float));
-        }
     }
 
     // Every step that may come finds its memory ready.
@@ -327,8 +231,8 @@ struct Session::Impl {
         }
         for (std::size_t r = 0; r < rows; ++r) {
             const std::size_t stream = call.stream(first + r);
-            w.h[r] = own.h_at(d, stream, batch);
-            w.c[r] = own.c_at(d, stream, batch);
+            w.h[r] = own.h_at(d, stream);
+            w.c[r] = own.c_at(d, stream);
         }
         const TraceTarget* target = call.traces == nullptr ? nullptr : call.traces + index;
         for (std::size_t s = from; s < to; ++s) {
@@ -370,11 +274,11 @@ struct Session::Impl {
                 if (rows == 1)
                     w.h[r] = w.step_y[r];
                 else
-                    std::memcpy(own.h_at(d, call.stream(first + r), batch), w.step_y[r], cell.out * sizeof(float));
+                    std::memcpy(own.h_at(d, call.stream(first + r)), w.step_y[r], cell.out * sizeof(float));
             }
         }
         for (std::size_t r = 0; r < rows; ++r) {
-            float* state = own.h_at(d, call.stream(first + r), batch);
+            float* state = own.h_at(d, call.stream(first + r));
             if (w.h[r] != state) std::memcpy(state, w.h[r], cell.out * sizeof(float));
         }
     }
@@ -426,25 +330,14 @@ void Session::run(std::size_t stack, const void* x, std::size_t steps, const std
 }
 
 void Session::reset(const std::size_t* rows, std::size_t count) {
-    for (std::size_t k = 0; k < impl_->memory.size(); ++k) {
-        if (impl_->network.layers[k].cells.empty()) continue;
+    for (std::size_t k = 0; k < impl_->memory.size(); ++k)
         for (std::size_t n = 0; n < (rows == nullptr ? impl_->batch : count); ++n)
-            Impl::start(impl_->network.layers[k], impl_->memory[k], rows == nullptr ? n : rows[n], impl_->batch);
-    }
+            start(impl_->network.layers[k], impl_->memory[k], rows == nullptr ? n : rows[n]);
 }
 
 // Row k becomes that of another session's row rows[k].
 void Session::take(const Session& other, const std::size_t* rows, std::size_t count) {
-    for (std::size_t k = 0; k < impl_->memory.size(); ++k) {
-        const Memory &from = other.impl_->memory[k], &to = impl_->memory[k];
-        for (std::size_t d = 0; d < impl_->network.layers[k].cells.size(); ++d)
-            for (std::size_t n = 0; n < count; ++n) {
-                std::memcpy(to.h_at(d, n, impl_->batch), from.h_at(d, rows[n], other.batch()),
-                            to.h_stride * sizeof(float));
-                std::memcpy(to.c_at(d, n, impl_->batch), from.c_at(d, rows[n], other.batch()),
-                            to.c_stride * sizeof(float));
-            }
-    }
+    for (std::size_t k = 0; k < impl_->memory.size(); ++k) copy(other.impl_->memory[k], rows, count, impl_->memory[k]);
 }
 
 std::unique_ptr<Session> Session::fork(const std::size_t* rows, std::size_t count) const {
