@@ -13,7 +13,10 @@
 namespace carrousel {
 namespace {
 
-constexpr std::size_t GROUP = 48;  // rows that pass through all layers together; a multiple of a tile's rows
+// Rows that pass through all layers together, a multiple of a tile's: as many as lie in the caches beside the weights
+// of a tile. More of them where the weights come from a cache that is shared, which they then pass half as often.
+constexpr std::size_t GROUP = 48, LARGE_GROUP = 96;
+constexpr std::size_t LARGE = 6 << 20;           // bytes of a cell's weights
 constexpr std::size_t BLOCK_FLOATS = 32 * 1024;  // of the widest layer that a block of steps holds at once: 128 KiB
 constexpr std::size_t DRIVE_FLOATS = 64 * 1024;  // of what its inputs add to the gates, which is read once and in order
 
@@ -51,7 +54,7 @@ struct Session::Impl {
     std::shared_ptr<const Model> model;
     const Model::Impl& network;
     const Kernels& kernels;
-    std::size_t batch;
+    std::size_t batch, group = GROUP;
     std::vector<Memory> memory;  // one a layer
     std::vector<Worker> workers;
     std::unique_ptr<Crew> crew;  // threads beside the caller's
@@ -60,6 +63,9 @@ struct Session::Impl {
     Impl(std::shared_ptr<const Model> shared, std::size_t n, std::size_t threads)
         : model(std::move(shared)), network(model->impl()), kernels(*network.kernels), batch(n), workers(threads) {
         memory = remember(network, batch);
+        for (const PackedLayer& layer : network.layers)
+            for (const PackedCell& cell : layer.cells)
+                if (cell.bytes() > LARGE) group = LARGE_GROUP;
         prepare_steps();
         if (threads > 1) crew = std::make_unique<Crew>(threads - 1);
     }
@@ -74,7 +80,7 @@ struct Session::Impl {
 
     std::size_t rows_at_once() const {
         if (batch <= static_cast<std::size_t>(kernels.rows)) return batch;  // one tile: see shares_blocks
-        const std::size_t share = (batch + workers.size() - 1) / workers.size(), groups = (share + GROUP - 1) / GROUP;
+        const std::size_t share = (batch + workers.size() - 1) / workers.size(), groups = (share + group - 1) / group;
         return (share + groups - 1) / groups;
     }
 
