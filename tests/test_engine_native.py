@@ -140,6 +140,20 @@ def test_threads_that_share_the_units_of_a_large_cell_give_the_same_bits(dtype, 
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
+@pytest.mark.parametrize("size", [150, 460])
+def test_a_stream_of_a_cell_beyond_the_caches_is_the_same_bits_in_any_batch(dtype, size):
+    """Weights of 1.6 and 7.2 MB, as float32: from where on rows pass in larger groups and weights are called for."""
+    engine = build(LSTM(name="l", input_size=520, hidden_size=size), dtype=dtype)
+    x = random_array(101, 4, 520)
+    whole = engine.session(101).run(x)
+    np.testing.assert_array_equal(engine.session(101, threads=2).run(x), whole)
+    for row in (0, 49, 100):
+        np.testing.assert_array_equal(engine.session().run(x[row : row + 1])[0], whole[row])
+    few = engine.session(7)
+    np.testing.assert_array_equal(np.stack([few.step(x[:7, t]) for t in range(4)], axis=1), whole[:7])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
 @pytest.mark.parametrize("variant", [{}, {"peephole": True, "zoneout": (0.1, 0.2)}, {"layer_norm": True}])
 def test_watching_a_run_or_its_steps_changes_no_bit(dtype, variant):
     engine = build(LSTM(name="l", input_size=9, hidden_size=21, num_layers=2, **variant), dtype=dtype)
