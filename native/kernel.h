@@ -7,7 +7,8 @@
 
 namespace carrousel {
 
-// paired is bfloat16 of which two inputs are multiplied at once, and of which inputs are rounded as well.
+// How weights are stored. paired: in bfloat16, the weights of two inputs together; the inputs are rounded to it as
+// well.
 enum class Storage { float32, bfloat16, paired, int8 };
 
 // A part of a packed matrix: 1 or 2 groups of `width` vectors of outputs, whose weights form one contiguous stream.
