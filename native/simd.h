@@ -1,4 +1,4 @@
-// One vector of float32 for each instruction set, and what an LSTM needs of it. Included by kernel.cpp alone, which is
+// One vector of float32 for each instruction set, and what an LSTM needs of it. Included by kernels alone, which are
 // compiled once per instruction set, so nothing here may be shared with other translation units.
 //
 // fma() is explicit and the compiler may not contract (-ffp-contract=off): a value is then the same bits whichever

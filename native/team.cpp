@@ -47,7 +47,8 @@ void share_out(std::size_t shares, void (*work)(const void* context, std::size_t
         std::size_t shares;
         const OpenMP* openmp;
 
-        // Those of one thread of so many: there may be fewer than shares, as in a thread that is one of several already.
+        // Those of one thread of so many: there may be fewer than shares, as in a thread that is one of several
+        // already.
         void some(std::size_t thread, std::size_t threads) const {
             const FlushDenormals flush;
             for (std::size_t share = thread; share < shares; share += threads) work(context, share);

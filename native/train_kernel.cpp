@@ -1,6 +1,7 @@
 // Training's arithmetic, compiled for each instruction set as kernel.cpp is.
 //
-// A file and a table of its own: a program that only infers refers to nothing of it, and the linker leaves training out.
+// A file and a table of its own: a program that only infers refers to nothing of it, and the linker leaves training
+// out.
 #include "train_kernel.h"
 
 #include "simd.h"

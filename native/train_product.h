@@ -1,4 +1,4 @@
-// The products that training is made of, included by kernel.cpp: in float32, in float64 to check gradients by, and of
+// The products that training is made of, included by train_kernel.cpp: in float32, in float64 to check gradients by, and of
 // values rounded to bfloat16, summed in float32.
 //
 // Every sum has one order, which no split of its rows among threads changes.
@@ -175,8 +175,8 @@ void pack(const Real* w, std::size_t outputs, std::size_t k, bool transposed, Re
     }
 }
 
-// C vectors of a block of outputs, from `first` on, of R rows; word j of row r is x[r][j · STRIDE]. ADD: to y when all is
-// summed, else the sum begins with init.
+// C vectors of a block of outputs, from `first` on, of R rows; word j of row r is x[r][j · STRIDE]. ADD: to y when all
+// is summed, else the sum begins with init.
 template <class F, int R, std::size_t C, std::size_t STRIDE, bool ADD>
 __attribute__((noinline)) void product_tile(const typename F::Word* w, std::size_t first, std::size_t outputs,
                                             std::size_t words, const typename F::Word* const* x,
@@ -300,7 +300,7 @@ void products(const typename F::Real* w, std::size_t outputs, std::size_t k, std
         for (std::size_t part = 0, row = 0; part < parts; ++part) {
             const std::size_t r = rows / parts + (part < rows % parts);
             product_tile_of<F, 1, false>(r, outputs - first)(weights, first, outputs, words, in + row,
-                                            init == nullptr ? nullptr : init + row, y + row);
+                                                             init == nullptr ? nullptr : init + row, y + row);
             row += r;
         }
 }
