@@ -1,5 +1,5 @@
-// The products that training is made of, included by train_kernel.cpp: in float32, in float64 to check gradients by, and of
-// values rounded to bfloat16, summed in float32.
+// The products that training is made of, included by train_kernel.cpp: in float32, in float64 to check gradients by,
+// and of values rounded to bfloat16, summed in float32.
 //
 // Every sum has one order, which no split of its rows among threads changes.
 #pragma once
