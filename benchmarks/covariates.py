@@ -27,8 +27,7 @@ from carrousel.tasks.detect import Detector
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
-FROZEN = range(24)  # seeds
-SHARES = (0.1, 0.2, 0.3, 0.5)  # from these `beyond` was chosen for benchmarks/msl.py
+SHARES = (0.1, 0.2, 0.3, 0.5)  # of `beyond`
 PROMISES_ROWS = (500, 1000, 3000, 10000)
 
 
@@ -99,8 +98,9 @@ def judge(detector: Detector, series: LabelledSeries, tally: Tally, label: str) 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=0.5, help="of each adaptation (default: %(default)s)")
+    parser.add_argument("--series", type=int, default=24, help="how many (default: %(default)s)")
     options = parser.parse_args()
-    series = [commanded(seed) for seed in FROZEN]
+    series = [commanded(seed) for seed in range(options.series)]
     tally = Tally()
     for one in series:
         for label, read in (("commands read", True), ("not read", False)):
@@ -118,7 +118,8 @@ def main() -> None:
         "[the Mars rover](msl.md) stays a benchmark.",
         page.table(["", "found", "false", "precision", "recall", "F1"], rows),
         "`beyond` alarms where a value, or its smoothed distance from the forecast, is beyond all of the calm part by "
-        "that share. The other rule keeps to a promised rate.",
+        "that share. The other rule keeps to a promised rate. So few events tell neither the shares nor the rules "
+        "apart for sure; the share of the Mars rover's benchmark was fixed on such series before.",
     ]
     page.write(
         "covariates", "What commands tell", parts, packages=("carrousel", "torch", "numpy"), seeds="0, of the training"

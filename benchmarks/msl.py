@@ -31,7 +31,7 @@ PROMISES_ROWS = (500, 1000, 2000, 3000, 5000, 10000)  # one false alarm in so ma
 FROZEN = range(1000, 1160)  # artificial series on which it is chosen
 CALM_ROWS = 10  # of a simple detector: rows below its threshold that end an event
 PUBLISHED = [["Telemanom as published (Hundman et al. 2018)", "0.926", "0.694", "0.793", "–", "–"]]
-BEYOND = 0.2  # chosen on artificial series, by benchmarks/covariates.py
+BEYOND = 0.2  # fixed on artificial series as in benchmarks/covariates.py
 VUS_PUBLISHED = {"KMeansAD": 0.435, "CNN": 0.352, "LSTMAD": 0.217}  # on the 14 MSL series of TSB-AD
 
 
@@ -161,7 +161,7 @@ def main() -> None:
         f"27 channels of telemetry, each with 54 columns of commands, {labels} labelled events. Detectors are fitted "
         "on the unlabelled training parts and go on through the test parts row by row. Those that are fitted a channel "
         f"each alarm where something is {BEYOND:.0%} beyond all of their training part (`beyond`), which was "
-        "[chosen on artificial series](covariates.md) and not here. The others are one network for all, and promise "
+        "fixed on [artificial series](covariates.md) and not here. The others are one network for all, and promise "
         f"one false alarm in {promise:,} rows, which was chosen on artificial series, too (below). An incident that "
         "touches a label finds it; one that touches none is a false alarm; events of all channels are pooled "
         "(Telemanom's rule). Nothing is adjusted by points."
