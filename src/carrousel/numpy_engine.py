@@ -183,7 +183,7 @@ class NumpyStreams:
 
 
 def _bfloat16(array: Floats) -> Floats:
-    """The nearest values that bfloat16 has, ties to even; never infinite. What is multiplied with them stays float32."""
+    """The nearest values that bfloat16 has, ties to even; never infinite. What they are multiplied with is float32."""
     bits = array.view(np.uint32)
     rounded = bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
     finite = (rounded >> np.uint32(23)) & np.uint32(0xFF) != 0xFF

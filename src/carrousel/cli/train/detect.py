@@ -43,9 +43,7 @@ def command(
     ] = False,
     beyond: Annotated[
         float | None,
-        typer.Option(
-            metavar="SHARE", min=0, help="Alarm beyond all DATA by this share, not at a rate; 0.2: a fifth."
-        ),
+        typer.Option(metavar="SHARE", min=0, help="Alarm beyond all DATA by this share, not at a rate; 0.2: a fifth."),
     ] = None,
     minutes: Annotated[
         float | None,
