@@ -55,10 +55,32 @@ def test_wrong_gradients_end_the_bench_or_are_refused(rival: str, monkeypatch: p
 
 def test_a_table_has_a_row_a_size_and_ratios_to_carrousel() -> None:
     case = Case("layer norm", 64, "float32", 2)
-    results = [Result(case, OWN, 2e-3, 2e-3, 3, 0.0), Result(case, STEPWISE, 9e-3, 9e-3, 3, 0.0)]
-    assert training.tables(results) == {
-        "layer norm, float32": (["H", "threads", OWN, STEPWISE], [["64", "2", "2.00", "9.00 (4.50×)"]])
+    own = Result(case, OWN, 2e-3, 2e-3, 3, 0.0, roofline=1e-3)
+    assert training.tables([own, Result(case, STEPWISE, 9e-3, 9e-3, 3, 0.0)]) == {
+        "layer norm, float32": (
+            ["H", "threads", OWN, "roofline", STEPWISE],
+            [["64", "2", "2.00", "50%", "9.00 (4.50×)"]],
+        )
     }
+
+
+@pytest.mark.parametrize(
+    ("variant", "expected"),
+    [
+        # 3 passes, 12 · 5 cells, 4 gates of 8 units, 8 inputs and 8 hidden values
+        ("plain", 3 * 60 * 32 * 16),
+        # 4 outputs, and their product
+        ("projection", 3 * 60 * (32 * 12 + 8 * 4)),
+        # 1, 3, 6, 9 and 12 steps
+        ("lengths", 3 * 31 * 32 * 16),
+    ],
+)
+def test_the_multiplications_of_a_step_are_those_of_its_products(variant: str, expected: int) -> None:
+    assert Case(variant, 8, "float32", 1).multiplications == expected
+    assert all(
+        (result.roofline is not None) == (result.rival == OWN)
+        for result in training.run([Case(variant, 8, "float32", 1)], seconds=0.0)
+    )
 
 
 def test_only_the_plain_layer_is_timed_in_bfloat16() -> None:

@@ -9,17 +9,19 @@ from __future__ import annotations
 import datetime
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import repeat
 from typing import Any, Literal, get_args
 
 from carrousel.bench import WrongResultError
 from carrousel.bench.clock import race, typical
+from carrousel.bench.limit import TOGETHER, Limits
 from carrousel.bench.table import digits, markdown
 from carrousel.config import nearest
 from carrousel.doctor import installed, machine
 from carrousel.errors import SettingError
+from carrousel.native import chosen
 
 Precision = Literal["float32", "bfloat16"]
 STEPS, BATCH = 100, 32
@@ -35,7 +37,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "lengths": {},  # spread evenly from a tenth to all of the steps
 }
 TITLE = "A training step: T=100, N=32, as many inputs as hidden units, ms"
-LEGEND = "Forward and backward with all gradients. Medians; in brackets how many times as long as Carrousel."
+LEGEND = (
+    "Forward and backward with all gradients. Medians; in brackets how many times as long as Carrousel. Roofline: the "
+    "share of Carrousel's time that the multiplications alone would take; nothing can be faster by more than the rest."
+)
 # The largest difference of a gradient from that in float64, of its largest element, that is let pass. float32: a
 # hundred steps of sums of hundreds of products, each rounded by 6e-8, and more by 1/√ε = 316 where a layer norm meets a
 # state of zeros; bfloat16 rounds by 2⁻⁹, and torch keeps gates and state in it too.
@@ -61,6 +66,18 @@ class Case:
         """How far a gradient may be from that in float64, as a share of its largest element."""
         return HALF if self.precision == "bfloat16" else NORMED if self.variant == "layer norm" else SINGLE
 
+    @property
+    def output_size(self) -> int:
+        """P."""
+        return max(1, int(VARIANTS[self.variant].get("proj_size", 1) * self.size))
+
+    @property
+    def multiplications(self) -> int:
+        """Of all products: one forward, and two backward, by the weights and by what they multiply."""
+        H, P = self.size, self.output_size
+        cells = sum(_lengths()) if self.variant == "lengths" else STEPS * BATCH
+        return 3 * cells * (4 * H * (H + P) + (H * P if P < H else 0))
+
 
 @dataclass(frozen=True)
 class Result:
@@ -70,6 +87,7 @@ class Result:
     ----------
     seconds, least : of one step: the median and the best of `rounds` samples; None where `refused` says why not
     difference : the largest one of a gradient from float64, of its largest element
+    roofline : seconds that the multiplications take at least; of Carrousel
     """
 
     case: Case
@@ -79,6 +97,7 @@ class Result:
     rounds: int
     difference: float | None
     refused: str = ""
+    roofline: float | None = None
 
     def to_data(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -113,6 +132,10 @@ def plan(
     ]
 
 
+def _lengths() -> list[int]:
+    return [STEPS // 10 + (STEPS - STEPS // 10) * n // (BATCH - 1) for n in range(BATCH)]
+
+
 class Task:
     """A case with its layer, inputs, and what its gradients must come to."""
 
@@ -125,14 +148,14 @@ class Task:
         self.case, size = case, case.size
         options = dict(VARIANTS[case.variant])
         if "proj_size" in options:
-            options["proj_size"] = max(1, int(options["proj_size"] * size))
+            options["proj_size"] = case.output_size
         self.layer = LSTM(size, size, **options)
         self.x = torch.randn(STEPS, BATCH, size, requires_grad=True)
-        self.slope = torch.randn(STEPS, BATCH, options.get("proj_size", size)) / STEPS
+        self.slope = torch.randn(STEPS, BATCH, case.output_size) / STEPS
         """d loss / d output"""
         self.lengths = None
         if case.variant == "lengths":
-            self.lengths = torch.linspace(STEPS / 10, STEPS, BATCH).long()[torch.randperm(BATCH)]
+            self.lengths = torch.tensor(_lengths())[torch.randperm(BATCH)]
 
     def rivals(self, compiled: bool) -> dict[str, Callable[[], Any]]:
         """What gives the output of each, padded with zeros."""
@@ -226,7 +249,8 @@ def run(
     """
     import torch
 
-    before, results = torch.get_num_threads(), list[Result]()
+    before, results, isa = torch.get_num_threads(), list[Result](), chosen()
+    limits = None if isa == "numpy" else Limits(isa)  # the first case then says what is missing
     try:
         for case in cases:
             if progress is not None:
@@ -234,7 +258,12 @@ def run(
             torch.set_num_threads(case.threads)
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "LSTM with projections is not supported with oneDNN")
-                results += measure(Task(case), seconds, compiled)
+                found = measure(Task(case), seconds, compiled)
+            if limits is not None:
+                at_once = TOGETHER.get(isa, {}).get(case.precision, 1) * case.threads
+                least = 2 * case.multiplications / (limits.flops * at_once)
+                found = [replace(one, roofline=least) if one.rival == OWN else one for one in found]
+            results += found
     finally:
         torch.set_num_threads(before)
     return results
@@ -292,9 +321,11 @@ def tables(results: Sequence[Result]) -> dict[str, tuple[list[str], list[list[st
         lines.setdefault(result.case, {})[result.rival] = result
     for case, line in lines.items():
         names = list(dict.fromkeys([OWN, *line]))
-        header = ["H", "threads", *names]
+        header = ["H", "threads", OWN, "roofline", *names[1:]]
         own = line.get(OWN)
-        row = [str(case.size), str(case.threads), *(_cell(line[name], own) for name in names if name in line)]
+        cells = [_cell(line[name], own) for name in names if name in line]
+        share = "–" if own is None or not own.seconds or own.roofline is None else f"{own.roofline / own.seconds:.0%}"
+        row = [str(case.size), str(case.threads), cells[0], share, *cells[1:]]
         found.setdefault(f"{case.variant}, {case.precision}", (header, []))[1].append(row)
     return found
 
