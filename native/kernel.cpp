@@ -56,8 +56,8 @@ float multiply(std::size_t rounds) {
 #define JOIN(a, b) a##b
 #define NAMED(table, isa) JOIN(table, isa)
 extern const Kernels NAMED(kernels_, CARROUSEL_ISA);
-const Kernels NAMED(kernels_, CARROUSEL_ISA) = {V,     ROWS,        PAIRED,        dense,    dense_scratch,
-                                                drive, drive_size,  drive_scratch, step,     step_scratch,
-                                                scale, activations, read,          multiply, CHAINS * 8 * V * 2};
+const Kernels NAMED(kernels_, CARROUSEL_ISA) = {
+    V,    ROWS,         PAIRED, dense,       dense_scratch, drive,    drive_size,         drive_scratch,
+    step, step_scratch, scale,  activations, read,          multiply, CHAINS * 8 * V * 2, any_tile};
 
 }  // namespace carrousel

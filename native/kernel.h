@@ -68,6 +68,9 @@ struct CellStep {
     bool backwards;             // the order of the blocks, which decides what stays in the cache, not what comes out
 };
 
+// A tile of a product, whose type only kernels know.
+using AnyTile = void (*)();
+
 struct Kernels {
     int lanes, rows;  // floats in a vector; rows that a full tile spans
     bool paired;      // how it wants bfloat16 stored
@@ -91,6 +94,8 @@ struct Kernels {
     float (*read)(const float* x, std::size_t n);
     float (*multiply)(std::size_t rounds);
     std::size_t multiply_flops;
+    // For the sets that add to this one: see kernel_product.h.
+    AnyTile (*tile)(Storage storage, std::size_t rows, std::size_t columns);
 };
 
 }  // namespace carrousel

@@ -5,11 +5,16 @@
 // behind the tile, while it is in the first-level cache.
 #pragma once
 
-#include <type_traits>
-
 #include "kernel_source.h"
 
 namespace carrousel {
+
+#if defined(__AVX512BF16__) && !defined(CARROUSEL_PLAIN)
+extern const Kernels kernels_avx512vnni;
+#elif defined(__AVX512VNNI__) && !defined(CARROUSEL_PLAIN)
+extern const Kernels kernels_avx512;
+#endif
+
 namespace {
 
 constexpr std::size_t LINE = 64;          // bytes of a cache
@@ -121,13 +126,10 @@ INLINE void add_bytes(vf (&acc)[R][C], const std::int32_t* w, std::size_t stride
     }
 }
 
-// work(far): whether there is something to call for. One row would wait for each of its weights in any case.
-template <int R, class Work>
-INLINE void either(std::ptrdiff_t ahead, const Work& work) {
-    if constexpr (R > 1)
-        if (ahead != 0) return work(std::true_type{});
-    work(std::false_type{});
-}
+// Whether R rows call for weights ahead of their use: so many multiply long enough that it costs nothing where there is
+// nothing to call for. One row would wait for each of its weights in any case.
+template <int R>
+constexpr bool FAR_OF = (R > 3);
 
 // R rows from `row` on by C vectors of a block from vector `at` on, to out[r · C · V ...].
 template <Storage S, int R, int C>
@@ -146,22 +148,16 @@ __attribute__((noinline)) void tile(const Matrix& m, const Block& b, std::size_t
     }
     if constexpr (S == Storage::float32) {
         const float* w = bias + wide + at * V;
-        either<R>(
-            ahead, [&](auto far) __attribute__((always_inline)) {
-                if (x.used) add_floats<far, R, C>(acc, w, wide, m.k1, x.rows + row, ahead);
-                if (h.used) add_floats<far, R, C>(acc, w + m.k1 * wide, wide, m.k2, h.rows + row, ahead);
-            });
+        if (x.used) add_floats<FAR_OF<R>, R, C>(acc, w, wide, m.k1, x.rows + row, ahead);
+        if (h.used) add_floats<FAR_OF<R>, R, C>(acc, w + m.k1 * wide, wide, m.k2, h.rows + row, ahead);
     } else if constexpr (S == Storage::bfloat16) {
         const std::uint32_t* w = reinterpret_cast<const std::uint32_t*>(bias + wide) + at / 2 * V;
         if (x.used) add_halves<R, C>(acc, w, wide / 2, m.k1, x.rows + row);
         if (h.used) add_halves<R, C>(acc, w + m.k1 * (wide / 2), wide / 2, m.k2, h.rows + row);
     } else if constexpr (S == Storage::paired) {
         const std::int32_t* w = reinterpret_cast<const std::int32_t*>(bias + wide) + at * V;
-        either<R>(
-            ahead, [&](auto far) __attribute__((always_inline)) {
-                if (x.used) add_pairs<far, R, C>(acc, w, wide, m.k1, x, row, ahead);
-                if (h.used) add_pairs<far, R, C>(acc, w + pairs(m.k1) * wide, wide, m.k2, h, row, ahead);
-            });
+        if (x.used) add_pairs<FAR_OF<R>, R, C>(acc, w, wide, m.k1, x, row, ahead);
+        if (h.used) add_pairs<FAR_OF<R>, R, C>(acc, w + pairs(m.k1) * wide, wide, m.k2, h, row, ahead);
     } else {
         const float *scale_x = bias + wide + at * V, *scale_h = scale_x + wide;
         const std::int32_t* sum_x = reinterpret_cast<const std::int32_t*>(scale_h + wide);
@@ -177,8 +173,6 @@ __attribute__((noinline)) void tile(const Matrix& m, const Block& b, std::size_t
 
 using Tile = void (*)(const Matrix&, const Block&, std::size_t, const Source&, const Source&, std::size_t,
                       const float* const*, std::size_t, float*, std::ptrdiff_t);
-
-constexpr Storage HALVED = PAIRED ? Storage::paired : Storage::bfloat16;
 
 // None for what pack.cpp makes no block of: an odd number of vectors in bfloat16, a multiple of three in int8.
 template <Storage S, int R, int C>
@@ -218,12 +212,25 @@ Tile tile_of(std::size_t rows, std::size_t c) {
     }
 }
 
+// By a set that adds to another one only what it adds is compiled again: a program may have to be small.
 Tile tile_of(Storage storage, std::size_t rows, std::size_t c) {
+#if defined(__AVX512BF16__) && !defined(CARROUSEL_PLAIN)
+    if (storage == Storage::paired) return tile_of<Storage::paired>(rows, c);
+    return reinterpret_cast<Tile>(kernels_avx512vnni.tile(storage, rows, c));
+#elif defined(__AVX512VNNI__) && !defined(CARROUSEL_PLAIN)
+    if (storage == Storage::int8) return tile_of<Storage::int8>(rows, c);
+    return reinterpret_cast<Tile>(kernels_avx512.tile(storage, rows, c));
+#else
     switch (storage) {
         case Storage::float32: return tile_of<Storage::float32>(rows, c);
-        case HALVED: return tile_of<HALVED>(rows, c);
+        case Storage::bfloat16: return tile_of<Storage::bfloat16>(rows, c);
         default: return tile_of<Storage::int8>(rows, c);
     }
+#endif
+}
+
+AnyTile any_tile(Storage storage, std::size_t rows, std::size_t c) {
+    return reinterpret_cast<AnyTile>(tile_of(storage, rows, c));
 }
 
 // Bytes from the weights of a group to those of the one that comes next: of the same block, or the first of `after`.

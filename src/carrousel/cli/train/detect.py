@@ -13,7 +13,7 @@ from carrousel.cli._training import make_way
 
 EXAMPLES = (
     "carrousel train detect weather --false-alarms 2/month -o runs/watch",
-    "carrousel train detect pump.csv --past valve,speed -o runs/pump",
+    "carrousel train detect weather --past wind_speed,pressure -o runs/explained",
 )
 
 Columns = list[str] | None
