@@ -175,7 +175,8 @@ def main() -> None:
         "most of a test part, as a whole, and what it finds begins 100 rows before; the other lines know no later row. "
         "In this detector's incidents nothing is extended to the past, and what has gone on for 500 rows is learnt as "
         "calm. That an incident ends after 500 rows was decided when an earlier form of the rule had been seen to go "
-        "on and on here; it was not chosen by the score. The commands bring little: most of the gain over one network for all is the other rule of alarm.",
+        "on and on here; it was not chosen by the score. "
+        "The commands bring little: most of the gain over one network for all is the other rule of alarm.",
         "VUS-PR is the mean over the 27 test parts, with the longest buffer taken from each channel's autocorrelation "
         f"as TSB-AD takes it. TSB-AD publishes, for its own choice of 14 MSL series, {published}; those are other "
         "stretches, so the figures stand beside each other and not against each other.",

@@ -294,3 +294,14 @@ def test_every_option_has_a_variant_here() -> None:
 
     options = set(itertools.chain.from_iterable(VARIANTS.values())) | BOTH_WAYS.keys()
     assert EQUATIONS.keys() | STOCHASTIC.keys() <= options
+
+
+def test_a_state_may_lie_in_any_order() -> None:
+    layer, x = LSTM(E, H), torch.randn(L, N, E)
+    state = LSTMState(*(torch.randn(1, H, N).transpose(1, 2) for _ in range(2)))
+    with backend("torch"):
+        expected = values(layer, x, state=state)
+    with backend("native"):
+        got = values(layer, x, state=state)
+    for one, other in zip(got, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)

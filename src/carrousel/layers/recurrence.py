@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import Tensor, empty_like
+from torch import Tensor
 
 from . import compiled
 from .call import Call
@@ -25,12 +25,17 @@ def _read(call: Call) -> dict[str, Tensor | None]:
     }  # fmt: skip
 
 
+def _filled(like: Tensor) -> Tensor:
+    """Memory that a kernel fills: in C order, however ``like`` lies."""
+    return like.new_empty(like.shape)
+
+
 def forward(call: Call, y: Tensor, reserve: Tensor) -> tuple[Tensor, Tensor]:
     """Fill y and the reserve; the state after the last step."""
     if call.cells == 0:
         y.zero_()
         return call.h_0.clone(), call.c_0.clone()
-    h_n, c_n = empty_like(call.h_0), empty_like(call.c_0)
+    h_n, c_n = _filled(call.h_0), _filled(call.c_0)
     compiled.run("forward", call, {**_read(call), "y": y, "h_n": h_n, "c_n": c_n}, reserve)
     return h_n, c_n
 
@@ -49,7 +54,7 @@ def backward(
 
     Where the slope of h_n or c_n is None it is 0.
     """
-    d_h_0, d_c_0 = empty_like(call.h_0), empty_like(call.c_0)
+    d_h_0, d_c_0 = _filled(call.h_0), _filled(call.c_0)
     if call.cells == 0:
         for d_0, d_n in ((d_h_0, d_h_n), (d_c_0, d_c_n)):
             d_0.zero_() if d_n is None else d_0.copy_(d_n)
