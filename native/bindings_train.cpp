@@ -6,6 +6,7 @@
 
 #include "bindings.h"
 #include "isa.h"
+#include "mask.h"
 #include "train.h"
 
 namespace {
@@ -97,9 +98,18 @@ void train(const std::string& isa, const std::string& real, nb::tuple sizes, nb:
         run(real == "bfloat16" ? trainers.half : trainers.single, make_scan<float>(sizes, pointers, keep, reverse));
 }
 
+// `count` elements of `width` bytes at an address, which the Python side has made.
+void mask(const std::string& isa, std::uintptr_t address, std::size_t count, std::size_t width, std::uint64_t key,
+          std::uint32_t bound, std::uint64_t value, std::size_t threads) {
+    const carrousel::Isa& set = carrousel::choose_isa(isa);
+    nb::gil_scoped_release release;
+    carrousel::fill_mask(set, {key, bound, value}, width, count, reinterpret_cast<void*>(address), threads);
+}
+
 }  // namespace
 
 void bind_training(nb::module_& module) {
+    module.def("train_mask", &mask);
     module.def("train_forward", &train<Pass::forward>);
     module.def("train_backward", &train<Pass::backward>);
 }

@@ -1,4 +1,4 @@
-"""The native training kernels in NumPy: the contract of ``_native.train_forward`` and ``train_backward``, step by step.
+"""The native training kernels in NumPy: the contract of ``_native.train_forward``, ``_backward`` and ``_mask``.
 
 It stands in for them in the tests of what is around them, and is what they are compared with.
 """
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from carrousel.layers.philox import words
 from carrousel.layers.reference import EPSILON, sigmoid
 
 Array = npt.NDArray[Any]
@@ -19,6 +20,12 @@ Array = npt.NDArray[Any]
 
 def choose_isa(name: str) -> str:
     return name or "numpy"
+
+
+def train_mask(isa: str, address: int, count: int, width: int, key: int, bound: int, value: int, threads: int) -> None:
+    kind = {2: ctypes.c_uint16, 4: ctypes.c_uint32, 8: ctypes.c_uint64}[width]
+    if count:
+        np.frombuffer((kind * count).from_address(address), kind)[:] = np.where(words(key, count) < bound, value, 0)
 
 
 def _views(real: str, sizes: tuple[int, ...], pointers: dict[str, int]) -> dict[str, Array]:

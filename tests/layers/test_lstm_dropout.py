@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch.nn.functional import dropout
 
 from carrousel.layers import LSTM
 from carrousel.layers.dropout import Masks, draw
+from carrousel.layers.mask import dropout
 from carrousel.layers.variant import Variant
 from layers.agreement import FLOAT64, assert_agrees, assert_same_bits
 
@@ -114,7 +114,7 @@ def test_locked_masks_stay_over_time_and_gate_masks_do_not() -> None:
         assert 0 < grew.float().mean() < 1
 
 
-def test_dropout_between_layers_of_a_stepwise_variant_is_that_of_torch() -> None:
+def test_dropout_between_layers_drops_the_output_of_the_first() -> None:
     layer = LSTM(3, 8, 2, dropout=0.5, peephole=True, dtype=torch.float64)
     first, second = (LSTM(E, 8, peephole=True, dtype=torch.float64) for E in (3, 8))
     for k, part in enumerate((first, second)):

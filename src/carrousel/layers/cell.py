@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import layer_norm, linear
 
-from .dropout import Masks
 from .reference import EPSILON
+
+if TYPE_CHECKING:
+    from .dropout import Masks
 
 SHUT = 1e4
 """A pre-activation that closes a gate exactly: σ(−1e4) = 0 and σ(1e4) = 1 in every float type, and float16 holds it."""

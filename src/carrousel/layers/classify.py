@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout
 
 from carrousel.features.classify import ClassifySizes
 from carrousel.layers.embedding import DropEmbedding
 from carrousel.layers.lstm import LSTM
+from carrousel.layers.mask import dropout
 
 LEAST = -2.0  # below every output of an LSTM, so that padding is never the largest
 

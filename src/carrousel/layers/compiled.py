@@ -22,7 +22,7 @@ def _find() -> Any:
         module = importlib.import_module("carrousel._native")
     except ImportError:  # installed without a compiler
         return None
-    return module if hasattr(module, "train_backward") else None  # built from older sources
+    return module if hasattr(module, "train_mask") else None  # built from older sources
 
 
 kernels: Any = _find()
@@ -57,13 +57,18 @@ def multiplies_bfloat16() -> bool:
     return not unavailable() and _isa().endswith("bf16")
 
 
+def transformed() -> bool:
+    """Whether a function transform of torch.func is under way, which no kernel may be called in."""
+    return not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None  # pyright: ignore
+
+
 def missing(x: Tensor, weight: Tensor) -> str:
     """Why native kernels cannot run this: what was expected and what was got; empty where they can."""
     if x.device.type != "cpu" or weight.device.type != "cpu":
         return f"expected a layer and x on the CPU, got {weight.device} and {x.device}"
     if weight.dtype not in (torch.float32, torch.float64):
         return f"expected float32 or float64, got {str(weight.dtype).removeprefix('torch.')}"
-    if not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None:  # pyright: ignore
+    if transformed():
         return "expected no function transform around it, got one of torch.func"
     if torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") != torch.bfloat16:
         return f"expected autocast to bfloat16, got {torch.get_autocast_dtype('cpu')}"
@@ -112,6 +117,13 @@ def run(name: str, call: Call, tensors: dict[str, Tensor | None], reserve: Tenso
         (call.zone_h, call.zone_c),
         call.reverse,
         torch.get_num_threads(),
+    )
+
+
+def fill_mask(mask: Tensor, key: int, bound: int, value: int) -> None:
+    """Fill a mask on the CPU, in C order, of 2, 4 or 8 bytes an element; see native/mask.h for the others."""
+    kernels.train_mask(
+        _isa(), mask.data_ptr(), mask.numel(), mask.element_size(), key, bound, value, torch.get_num_threads()
     )
 
 

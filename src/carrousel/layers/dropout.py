@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from . import mask
 from .variant import Variant
 
 
@@ -51,18 +52,17 @@ def draw(variant: Variant, training: bool, x: Tensor, weight_hh: Tensor, hidden_
     if not training:
         return Masks(keep_h=z_h or None, keep_c=z_c or None)
 
-    def marked(p: float, *shape: int) -> Tensor:
-        # Tensor.bernoulli_ takes five times as long on a CPU, and a mask of every step is part of every step.
-        return weight_hh.new_empty(shape).uniform_().lt_(p)
+    def marked(p: float, *shape: int) -> Tensor | None:
+        return mask.mask(weight_hh, shape, p, 1.0) if p else None
 
     def kept(p: float, *shape: int) -> Tensor | None:
-        return marked(1.0 - p, *shape).div_(1.0 - p) if p else None
+        return mask.kept(weight_hh, shape, p) if p else None
 
     return Masks(
         x=kept(p_x, N, E),
         h=kept(p_h, N, P),
         g=kept(variant.recurrent_dropout, L, N, hidden_size),
-        keep_h=marked(z_h, L, N, P) if z_h else None,
-        keep_c=marked(z_c, L, N, hidden_size) if z_c else None,
+        keep_h=marked(z_h, L, N, P),
+        keep_c=marked(z_c, L, N, hidden_size),
         w=kept(variant.weight_drop, *weight_hh.shape),
     )

@@ -6,6 +6,8 @@ from torch import Tensor, nn
 
 from carrousel.errors import SettingError
 
+from .mask import kept
+
 
 class DropEmbedding(nn.Embedding):
     """``torch.nn.Embedding`` with dropout of tokens: in one forward a token is there everywhere, or nowhere.
@@ -34,5 +36,4 @@ class DropEmbedding(nn.Embedding):
         vectors = super().forward(input)
         if not self.training or not self.dropout:
             return vectors
-        kept = self.weight.new_empty(self.num_embeddings, 1).uniform_().lt_(1 - self.dropout).div_(1 - self.dropout)
-        return vectors * kept[input]
+        return vectors * kept(self.weight, (self.num_embeddings, 1), self.dropout)[input]

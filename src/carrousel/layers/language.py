@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout
 
 from carrousel.features.language import LanguageSizes
 from carrousel.layers.embedding import DropEmbedding
 from carrousel.layers.lstm import LSTM
+from carrousel.layers.mask import dropout
 from carrousel.layers.state import LSTMState
 
 FIRST = "lstm.weight_ih_l0"

@@ -8,12 +8,12 @@ from typing import Any, Unpack
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout
 
 from ..errors import SettingError, ShapeError
 from .cell import Weights, directed, fused, stepwise, torch_lstm
 from .dropout import draw
 from .initialise import initialise
+from .mask import dropout
 from .preference import preference
 from .scan import Ragged, missing, scan, vectorised
 from .state import LSTMState

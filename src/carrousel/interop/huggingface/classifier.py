@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils.generic import can_return_tuple
 
@@ -16,6 +15,7 @@ from carrousel.interop.huggingface.config import CarrouselConfig
 from carrousel.interop.huggingface.folder import ArtifactModel
 from carrousel.interop.huggingface.padding import Padding
 from carrousel.layers.classify import ClassifyLSTM, pooled
+from carrousel.layers.mask import dropout
 
 
 class CarrouselForSequenceClassification(ArtifactModel):

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout
 from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.utils.generic import can_return_tuple
 
@@ -19,6 +18,7 @@ from carrousel.interop.huggingface.folder import ArtifactModel
 from carrousel.interop.huggingface.padding import Padding
 from carrousel.layers.language import FIRST, LanguageLSTM
 from carrousel.layers.lstm import LSTM
+from carrousel.layers.mask import dropout
 from carrousel.layers.state import LSTMState
 
 # What outputs call the state: transformers renamed it in 5.24.
