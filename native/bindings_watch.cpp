@@ -27,6 +27,7 @@ struct PyWatch {
             const char kind = type == NPY_FLOAT64                     ? 'd'
                               : type == NPY_FLOAT32                   ? 'f'
                               : type == NPY_INT64                     ? 'l'
+                              : type == NPY_INT32                     ? 'i'
                               : type == NPY_UINT8 || type == NPY_BOOL ? 'B'
                                                                       : '?';
             all[name] = {PyArray_DATA(array), kind, static_cast<std::size_t>(PyArray_SIZE(array))};
@@ -56,7 +57,7 @@ nb::object watch_step(PyWatch& w, nb::handle values, nb::handle seconds) {
     const double* clock = static_cast<const double*>(PyArray_DATA(times));
     for (npy_intp n = 0; n < shape[0]; ++n)
         if (!w.watch.is_time(clock[n])) return nb::none();
-    nb::object fields = nb::steal(PyTuple_New(12));
+    nb::object fields = nb::steal(PyTuple_New(23));
     if (!fields.is_valid()) nb::raise_python_error();
     Py_ssize_t place = 0;
     const auto make = [&]<class T>(int dimensions, int type, T*& data) {
@@ -71,6 +72,11 @@ nb::object watch_step(PyWatch& w, nb::handle values, nb::handle seconds) {
     for (double** of_variable : {&out.expected, &out.lower, &out.upper, &out.residual})
         make(2, NPY_FLOAT64, *of_variable);
     make(3, NPY_FLOAT64, out.contributions);
+    for (double** of_variable : {&out.level, &out.level_lower, &out.level_upper, &out.slope, &out.slope_lower,
+                                 &out.slope_upper, &out.season, &out.season_lower, &out.season_upper})
+        make(2, NPY_FLOAT64, *of_variable);
+    make(2, NPY_INT8, out.change);
+    make(2, NPY_BOOL, out.drift);
     const Busy busy(s);
     work(w.products * static_cast<double>(s.session->batch()),
          [&] { w.watch.step(static_cast<const double*>(PyArray_DATA(x)), clock, out); });

@@ -69,6 +69,9 @@ public:
     void find(const std::string& name, std::int64_t*& into, std::size_t size) const {
         into = of<std::int64_t>(name, 'l', size);
     }
+    void find(const std::string& name, std::int32_t*& into, std::size_t size) const {
+        into = of<std::int32_t>(name, 'i', size);
+    }
     void find(const std::string& name, std::uint8_t*& into, std::size_t size) const {
         into = of<std::uint8_t>(name, 'B', size);
     }
@@ -76,6 +79,25 @@ public:
         find(part + ".counts", into.counts, bins * rows);
         find(part + ".weight", into.weight, rows);
         find(part + ".seen", into.seen, rows);
+    }
+    void find(const std::string& part, WatchDrift& into, std::size_t rows, const WatchRules& w) const {
+        const std::size_t edges = w.drift.RANKS.count;
+        find(part + ".present", into.present, rows);
+        find(part + ".above", into.above, edges * rows);
+        find(part + ".blocks", into.blocks, rows);
+        find(part + ".sample", into.sample, w.drift.SAMPLES * rows);
+        find(part + ".edge", into.edge, edges * rows);
+        find(part + ".usual", into.usual, edges * rows);
+        find(part + ".recent", into.recent, w.drift.scales * edges * rows);
+        find(part + ".spread", into.spread, w.drift.scales * edges * rows);
+        find(part + ".score", into.score, rows);
+    }
+    void find(const std::string& name, WatchMoving& into, std::size_t scales, std::size_t longest) const {
+        const std::size_t each = scales * (longest + 1);
+        find(name, into.gain, 4 * each);
+        into.variance = into.gain + each;
+        into.remember = into.variance + each;
+        into.judge = into.remember + each;
     }
 
 private:
@@ -138,6 +160,56 @@ WatchRules read_rules(const Numbers& numbers, std::size_t variables) {
     numbers.read("alarm.ELSEWHERE", w.alarm.ELSEWHERE, 2);
     numbers.read("alarm.ORDINARY", w.alarm.ORDINARY);
     numbers.read("watch.LARGEST", w.watch.LARGEST);
+    numbers.read("watch.SHORTEST", w.watch.SHORTEST);
+    numbers.read("watch.LONGEST", w.watch.LONGEST);
+    double clock = 0;
+    numbers.read("season.clock", clock);
+    w.season.clock = clock != 0;
+    numbers.read("season.period", w.season.period);
+    numbers.read("season.BINS", w.season.BINS);
+    numbers.read("season.LEAST_VISITS", w.season.LEAST_VISITS);
+    numbers.read("season.SURE", w.season.SURE);
+    numbers.read("season.SETTLED", w.season.SETTLED);
+    numbers.read("season.FEWEST_PARTS", w.season.FEWEST_PARTS);
+    numbers.read("season.MEMORY", w.season.MEMORY);
+    numbers.read("season.FAR", w.season.FAR);
+    numbers.read("season.FARTHER", w.season.FARTHER);
+    numbers.read("season.PRIOR", w.season.PRIOR);
+    numbers.read("season.QUANTILE", w.season.QUANTILE);
+    numbers.read("season.CLEAR", w.season.CLEAR);
+    numbers.read("season.HUGE", w.season.FARTHEST);
+    numbers.read("season.DAY_S", w.season.DAY_S);
+    numbers.read("season.WEEK_S", w.season.WEEK_S);
+    numbers.read("season.LARGEST", w.season.LARGEST);
+    WatchList scales{};
+    numbers.read("trend.SCALES", scales, 2);
+    w.trend.scales = scales.count;
+    numbers.read("trend.YOUNG", w.trend.YOUNG);
+    numbers.read("trend.LONGEST", w.trend.LONGEST);
+    numbers.read("trend.LOST", w.trend.LOST);
+    numbers.read("onset.BLOCK", w.trend.BLOCK);
+    numbers.read("onset.RECENT", w.trend.RECENT);
+    numbers.read("trend.LARGEST", w.trend.LARGEST);
+    numbers.read("trend.LEAST", w.trend.LEAST);
+    numbers.read("trend.BOUND", w.trend.BOUND);
+    numbers.read("trend.REMEMBERED", w.trend.REMEMBERED);
+    numbers.read("trend.CLIP", w.trend.CLIP);
+    numbers.read("trend.WHITE", w.trend.WHITE);
+    numbers.read("trend.WIDER", w.trend.WIDER);
+    numbers.read("onset.MIDDLE", w.trend.MIDDLE);
+    numbers.read("onset.QUANTILE", w.trend.QUANTILE);
+    numbers.read("onset.ALLOWANCE", w.trend.ALLOWANCE);
+    numbers.read("onset.LIMIT", w.trend.LIMIT);
+    numbers.read("trend.memory", w.trend.memory);
+    numbers.read("drift.SCALES", scales, 1);
+    w.drift.scales = scales.count;
+    numbers.read("drift.BLOCK", w.drift.BLOCK);
+    numbers.read("drift.SAMPLES", w.drift.SAMPLES);
+    numbers.read("drift.LOWER", w.drift.LOWER);
+    numbers.read("drift.LONGEST", w.drift.LONGEST);
+    numbers.read("drift.RANKS", w.drift.RANKS, 1);
+    numbers.read("drift.CLIP", w.drift.CLIP);
+    numbers.read("drift.SKEW", w.drift.SKEW);
 
     auto& f = w.forecast;
     const std::size_t horizons = f.HORIZONS.count;
@@ -156,6 +228,13 @@ WatchRules read_rules(const Numbers& numbers, std::size_t variables) {
     if (f.CANDIDATES != 4) throw Error("watch: expected forecast.CANDIDATES = 4");
     if (w.member.TOPS.count != horizons + 4)
         throw Error("watch: expected member.TOPS for " + std::to_string(horizons) + " horizons and 4 statistics");
+    // A part of a cycle and a visit to it are bytes, as are the rows of a block; the last four means make a line.
+    if (w.season.BINS > 255 || 2 * w.season.MEMORY > 255 || w.trend.BLOCK > 255 || w.drift.BLOCK > 255 ||
+        w.trend.YOUNG != 4 || w.trend.RECENT < 4 || w.trend.RECENT > WATCH_RECENT || w.drift.SAMPLES > WATCH_SAMPLES)
+        throw Error("watch: expected a season, a trend and a drift of the sizes that the kernel is written for");
+    for (std::size_t b = 0; b < w.drift.RANKS.count; ++b)
+        if (!(w.drift.RANKS.at[b] >= 0 && w.drift.RANKS.at[b] < static_cast<double>(w.drift.SAMPLES)))
+            throw Error("watch: expected drift.RANKS from 0 to drift.SAMPLES - 1");
     return w;
 }
 
@@ -195,6 +274,36 @@ WatchState find_state(const Arrays& arrays, const WatchRules& w, std::size_t bat
     arrays.find("alarm.seen", s.alarm.seen, batch);
     arrays.find("alarm.calm", s.alarm.calm, batch);
     arrays.find("alarm.incident", s.alarm.incident, batch);
+    arrays.find("season.mean", s.season.mean, w.season.BINS * rows);
+    arrays.find("season.spread", s.season.spread, w.season.BINS * rows);
+    arrays.find("season.latest", s.season.latest, w.season.BINS * rows);
+    arrays.find("season.visits", s.season.visits, w.season.BINS * rows);
+    arrays.find("season.sums", s.season.sums, WATCH_SUMS * rows);
+    arrays.find("season.origin", s.season.origin, rows);
+    arrays.find("season.visit", s.season.visit, 2 * rows);
+    arrays.find("season.said", s.season.said, 3 * rows);
+    arrays.find("season.apart", s.season.apart, rows);
+    arrays.find("season.period", s.season.period, batch);
+    arrays.find("season.parts", s.season.parts, batch);
+    arrays.find("season.part", s.season.part, batch);
+    arrays.find("season.rows", s.season.rows, batch);
+    arrays.find("trend.line", s.trend.line, 6 * rows);
+    arrays.find("trend.weights", s.trend.weights, 6 * rows);
+    arrays.find("trend.bound", s.trend.bound, 2 * rows);
+    arrays.find("trend.sums", s.trend.sums, 4 * rows);
+    arrays.find("trend.elapsed", s.trend.elapsed, rows);
+    arrays.find("trend.present", s.trend.present, rows);
+    arrays.find("trend.blocks", s.trend.blocks, rows);
+    arrays.find("trend.means", s.trend.means, w.trend.scales * rows);
+    arrays.find("trend.spread", s.trend.spread, w.trend.scales * rows);
+    arrays.find("trend.runs", s.trend.runs, WATCH_RUN * 2 * rows);
+    arrays.find("trend.recent", s.trend.recent, w.trend.RECENT * rows);
+    arrays.find("trend.lost", s.trend.lost, rows);
+    arrays.find("trend.since", s.trend.since, rows);
+    arrays.find("trend.table", s.trend.table, w.trend.scales, w.trend.LONGEST);
+    arrays.find("value_drift", s.drifts[0], rows, w);
+    arrays.find("residual_drift", s.drifts[1], rows, w);
+    arrays.find("value_drift.table", s.drift_table, w.drift.scales, w.drift.LONGEST);
     return s;
 }
 
@@ -208,6 +317,7 @@ Watch::Watch(Session& session, std::size_t variables, const std::map<std::string
                     std::to_string(session.batch()));
     batch_ = session.batch() / variables;
     rules_ = read_rules(Numbers(numbers), variables);
+    rules_.streams = batch_;
     state_ = find_state(Arrays(arrays), rules_, batch_);
     const Architecture& architecture = session.model()->architecture();
     const std::size_t out = rules_.forecast.HORIZONS.count * rules_.forecast.head_size;

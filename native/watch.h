@@ -17,7 +17,7 @@ namespace carrousel {
 struct Isa;
 const WatchKernel& watch_kernel(const Isa& isa);
 
-// An array by what Python says of it: 'd' float64, 'f' float32, 'l' int64, 'B' uint8 or bool.
+// An array by what Python says of it: 'd' float64, 'f' float32, 'l' int64, 'i' int32, 'B' uint8 or bool.
 struct WatchArray {
     void* data;
     char kind;

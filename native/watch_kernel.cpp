@@ -8,9 +8,12 @@
 
 #include "online/alarm.h"
 #include "online/baseline.h"
+#include "online/drift.h"
 #include "online/forecast.h"
 #include "online/member.h"
+#include "online/season.h"
 #include "online/tail.h"
+#include "online/trend.h"
 
 namespace carrousel {
 namespace {
@@ -21,12 +24,32 @@ Block block_of(const WatchRules& rules, const WatchState& state, size_t first, s
     return block;
 }
 
+// What lies underneath: the season, the trend without it, and whether values or residuals are distributed otherwise.
+void underneath(Block& block, const WatchReadings& out) {
+    const WatchRules& w = block.w;
+    double *rest = block.some, *steps = block.others;  // (rows)
+    update_season(block, out, rest);
+    for (size_t stream = 0, i = 0; stream < block.streams; ++stream) {
+        const double interval = block.s.baseline.interval[block.n + stream];
+        const double since = block.seconds[stream] - block.before[stream];
+        const bool known = since > 0 && interval > 0;
+        const double step = known ? minimum(maximum(since / interval, w.watch.SHORTEST), w.watch.LONGEST) : 1.0;
+        for (size_t k = 0; k < w.variables; ++k, ++i) steps[i] = step;
+    }
+    update_trend(block, rest, steps, out);
+    std::uint8_t* found = out.drift + block.r;
+    for (size_t i = 0; i < block.rows; ++i) found[i] = 0;
+    update_drift(block, block.s.drifts[0], block.x, found);
+    update_drift(block, block.s.drifts[1], out.residual + block.r, found);
+}
+
 void before(const WatchRules& w, const WatchState& s, size_t first, size_t streams, const double* values,
             const double* seconds, const WatchReadings& out, float* told, unsigned char* scratch) {
     Block block = block_of(w, s, first, streams, scratch);
     const size_t M = w.member.TOPS.count;
     block.x = values + block.r;
     block.seconds = seconds + first;
+    for (size_t stream = 0; stream < streams; ++stream) block.before[stream] = s.baseline.time[first + stream];
     update(block);
     take(block, out);
     update_members(block);
@@ -45,6 +68,7 @@ void before(const WatchRules& w, const WatchState& s, size_t first, size_t strea
     }
     update_alarm(block, out);
     features(block, told);
+    underneath(block, out);
 }
 
 void after(const WatchRules& w, const WatchState& s, size_t first, size_t streams, const float* told, const float* head,

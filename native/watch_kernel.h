@@ -45,9 +45,36 @@ struct WatchRules {
         WatchList ELSEWHERE;
     } alarm;
     struct {
-        double LARGEST;
+        double LARGEST, SHORTEST, LONGEST;
     } watch;
+    struct {
+        std::size_t BINS, LEAST_VISITS, SURE, SETTLED, FEWEST_PARTS;
+        double MEMORY, FAR, FARTHER, PRIOR, QUANTILE, CLEAR, FARTHEST, DAY_S, WEEK_S, LARGEST;  // FARTHEST: HUGE
+        double period;
+        bool clock;
+    } season;
+    struct {
+        std::size_t YOUNG, LONGEST, LOST, BLOCK, RECENT;  // the last two are those of onset
+        std::size_t scales;                               // J, of SCALES
+        double LARGEST, LEAST, BOUND, REMEMBERED, CLIP, WHITE, WIDER, MIDDLE, QUANTILE, ALLOWANCE, LIMIT, memory;
+    } trend;
+    struct {
+        std::size_t BLOCK, SAMPLES, LOWER, LONGEST, scales;
+        WatchList RANKS;
+        double CLIP, SKEW;
+    } drift;
     std::size_t feature_count;
+    std::size_t streams;  // N
+};
+
+constexpr std::size_t WATCH_RUN = 9;       // numbers of a cumulative sum, onset.RUN
+constexpr std::size_t WATCH_SUMS = 7;      // of the parts of a cycle, season.SUMS
+constexpr std::size_t WATCH_SAMPLES = 64;  // at most so many values give the edges of a drift
+constexpr std::size_t WATCH_RECENT = 16;   // at most so many means of blocks are kept
+
+// The tables of carrousel.online.moving: of each scale a number for each count of blocks.
+struct WatchMoving {
+    double *gain, *variance, *remember, *judge;  // (scales, LONGEST + 1)
 };
 
 struct WatchTail {
@@ -55,7 +82,16 @@ struct WatchTail {
     double* seen;
 };
 
-// The arrays that the Python components own, C order, N first.
+struct WatchDrift {
+    std::uint8_t *present, *above;
+    std::int32_t* blocks;
+    double *sample, *edge, *usual;
+    float *recent, *spread;
+    double* score;
+};
+
+// The arrays that the Python components own, C order, N first; of season, trend and drift, N before K and behind all
+// else.
 struct WatchState {
     struct {
         double *count, *mean, *spread, *last, *previous, *error, *day, *week;
@@ -78,14 +114,37 @@ struct WatchState {
         std::int64_t *rows, *seen, *calm;
         std::uint8_t* incident;
     } alarm;
+    struct {
+        float *mean, *spread, *latest;
+        std::uint8_t* visits;
+        double *sums, *origin, *visit, *said;
+        std::uint8_t* apart;
+        double* period;
+        std::int64_t *parts, *part, *rows;
+    } season;
+    struct {
+        double *line, *weights, *bound, *sums, *elapsed;
+        std::uint8_t* present;
+        std::int32_t* blocks;
+        double *means, *spread, *runs, *recent;
+        std::uint8_t* lost;
+        std::int64_t* since;
+        WatchMoving table;
+    } trend;
+    WatchDrift drifts[2];  // of the values, and of what the forecast leaves of them
+    WatchMoving drift_table;
 };
 
 // What is said of one row: the fields of carrousel.online.watch.Readings.
 struct WatchReadings {
-    double *score, *onset, *rarity, *p_value;  // (N)
-    std::uint8_t *warming, *alarm, *incident;  // (N)
-    double *expected, *lower, *upper;          // (N, K)
-    double *residual, *contributions;          // (N, K), (N, K, M)
+    double *score, *onset, *rarity, *p_value;                                       // (N)
+    std::uint8_t *warming, *alarm, *incident;                                       // (N)
+    double *expected, *lower, *upper;                                               // (N, K)
+    double *residual, *contributions;                                               // (N, K), (N, K, M)
+    double *level, *level_lower, *level_upper, *slope, *slope_lower, *slope_upper;  // (N, K), as those behind them
+    double *season, *season_lower, *season_upper;
+    std::int8_t* change;
+    std::uint8_t* drift;
 };
 
 // One instruction set's work on some streams. Pointers are to the arrays of all streams.

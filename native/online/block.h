@@ -42,6 +42,7 @@ struct Block {
 
     const double *x = nullptr, *seconds = nullptr;  // of the block
 
+    double* before = nullptr;                                                  // (streams), the time of the last row
     double *ok = nullptr, *value = nullptr, *scale = nullptr;                  // (rows), ok 1 or 0
     double *predicted = nullptr, *usual = nullptr;                             // (rows, 4)
     double *y = nullptr, *surprise = nullptr, *share = nullptr, *p = nullptr;  // (rows, M)
@@ -56,6 +57,7 @@ struct Block {
     size_t lay(unsigned char* memory) {
         const size_t M = w.member.TOPS.count, H = w.forecast.HORIZONS.count, Q = w.forecast.QUANTILES.count;
         Room room(memory);
+        before = room.of<double>(streams);
         ok = room.of<double>(rows);
         value = room.of<double>(rows);
         scale = room.of<double>(rows);
@@ -86,9 +88,13 @@ INLINE size_t place_of(double share, size_t bins) {
     return place >= static_cast<double>(bins - 1) ? bins - 1 : place > 0 ? static_cast<size_t>(place) : 0;
 }
 
+// As NumPy has them: what is no number remains none.
+INLINE double lesser(double a, double b) { return a < b || a != a ? a : b; }
+INLINE double greater(double a, double b) { return a > b || a != a ? a : b; }
+
 // a − b·floor(a / b), as Python's %.
 INLINE double modulo(double a, double b) {
-    if (!(magnitude(a) < 1e15)) {
+    if (!(magnitude(a) < 1e15) || b != __builtin_floor(b) || !(b < 0x1p27)) {
         const double rest = __builtin_fmod(a, b);
         return rest < 0 ? rest + b : rest;
     }

@@ -61,7 +61,52 @@ Numbers numbers() {
             {"alarm.EXCESSES", {10}},
             {"alarm.ELSEWHERE_ROWS", {40}},
             {"alarm.ELSEWHERE", {0, 0, 0.2, 0, 6, -4.7, 12, -6.5}},
-            {"alarm.ORDINARY", {0.05}}};
+            {"alarm.ORDINARY", {0.05}},
+            {"watch.SHORTEST", {1e-3}},
+            {"watch.LONGEST", {1e6}},
+            {"season.clock", {1}},
+            {"season.period", {0}},
+            {"season.BINS", {11}},
+            {"season.LEAST_VISITS", {2}},
+            {"season.SURE", {3}},
+            {"season.SETTLED", {4}},
+            {"season.FEWEST_PARTS", {4}},
+            {"season.MEMORY", {5}},
+            {"season.FAR", {3}},
+            {"season.FARTHER", {6}},
+            {"season.PRIOR", {4}},
+            {"season.QUANTILE", {1.96}},
+            {"season.CLEAR", {0.1}},
+            {"season.HUGE", {1e15}},
+            {"season.DAY_S", {86400}},
+            {"season.WEEK_S", {604800}},
+            {"season.LARGEST", {1e150}},
+            {"trend.SCALES", {1, 2, 4}},
+            {"trend.YOUNG", {4}},
+            {"trend.LONGEST", {20}},
+            {"trend.LOST", {4}},
+            {"trend.LARGEST", {1e300}},
+            {"trend.LEAST", {1e-290}},
+            {"trend.BOUND", {3}},
+            {"trend.REMEMBERED", {16}},
+            {"trend.CLIP", {9}},
+            {"trend.WHITE", {0.01}},
+            {"trend.WIDER", {1.2}},
+            {"trend.memory", {64}},
+            {"onset.BLOCK", {2}},
+            {"onset.RECENT", {5}},
+            {"onset.MIDDLE", {0.25}},
+            {"onset.QUANTILE", {1.96}},
+            {"onset.ALLOWANCE", {0.5}},
+            {"onset.LIMIT", {11}},
+            {"drift.SCALES", {2, 4}},
+            {"drift.BLOCK", {3}},
+            {"drift.SAMPLES", {7}},
+            {"drift.LOWER", {1}},
+            {"drift.LONGEST", {20}},
+            {"drift.RANKS", {1, 3, 5}},
+            {"drift.CLIP", {9}},
+            {"drift.SKEW", {0.7}}};
 }
 
 constexpr std::size_t FEATURES = 2 + 2 * 3 + 8, HEAD = 3 * (4 + 2 + 4);
@@ -109,6 +154,7 @@ public:
         add<float>("alarm.recent", 'f', batch * 6);
         for (const char* name : {"rows", "seen", "calm"}) add<std::int64_t>(std::string("alarm.") + name, 'l', batch);
         add<std::uint8_t>("alarm.incident", 'B', batch);
+        underneath(rows);
     }
 
     std::map<std::string, WatchArray> arrays;
@@ -118,7 +164,8 @@ public:
     // Whatever bytes a damaged file may bring.
     void scramble(Random& random) {
         for (auto& [name, array] : arrays) {
-            const std::size_t bytes = array.size * (array.kind == 'B' ? 1 : array.kind == 'f' ? 4 : 8);
+            const std::size_t each = array.kind == 'B' ? 1 : array.kind == 'f' || array.kind == 'i' ? 4 : 8;
+            const std::size_t bytes = array.size * each;
             for (std::size_t k = 0; k < bytes; ++k)
                 static_cast<unsigned char*>(array.data)[k] = static_cast<unsigned char>(random.next() >> 24);
         }
@@ -128,27 +175,80 @@ public:
     std::vector<std::vector<double>> step(Watch& watch, const std::vector<double>& values,
                                           const std::vector<double>& seconds) {
         const std::size_t N = batch_, R = batch_ * variables_;
-        std::unique_ptr<double[]> numbers[9];
-        std::unique_ptr<std::uint8_t[]> flags[3];
-        const std::size_t sizes[] = {N, N, N, N, R, R, R, R, R * members_};
-        for (std::size_t k = 0; k < 9; ++k) numbers[k] = std::make_unique<double[]>(sizes[k]);
-        for (auto& each : flags) each = std::make_unique<std::uint8_t[]>(N);
-        const WatchReadings readings{numbers[0].get(), numbers[1].get(), numbers[2].get(), numbers[3].get(),
-                                     flags[0].get(),   flags[1].get(),   flags[2].get(),   numbers[4].get(),
-                                     numbers[5].get(), numbers[6].get(), numbers[7].get(), numbers[8].get()};
+        std::unique_ptr<double[]> numbers[18];
+        std::unique_ptr<std::uint8_t[]> flags[5];
+        const std::size_t sizes[] = {N, N, N, N, R, R, R, R, R * members_, R, R, R, R, R, R, R, R, R};
+        const std::size_t counts[] = {N, N, N, R, R};
+        for (std::size_t k = 0; k < 18; ++k) numbers[k] = std::make_unique<double[]>(sizes[k]);
+        for (std::size_t k = 0; k < 5; ++k) flags[k] = std::make_unique<std::uint8_t[]>(counts[k]);
+        const WatchReadings readings{numbers[0].get(),  numbers[1].get(),
+                                     numbers[2].get(),  numbers[3].get(),
+                                     flags[0].get(),    flags[1].get(),
+                                     flags[2].get(),    numbers[4].get(),
+                                     numbers[5].get(),  numbers[6].get(),
+                                     numbers[7].get(),  numbers[8].get(),
+                                     numbers[9].get(),  numbers[10].get(),
+                                     numbers[11].get(), numbers[12].get(),
+                                     numbers[13].get(), numbers[14].get(),
+                                     numbers[15].get(), numbers[16].get(),
+                                     numbers[17].get(), reinterpret_cast<std::int8_t*>(flags[3].get()),
+                                     flags[4].get()};
         const std::size_t before = allocations;
         watch.step(values.data(), seconds.data(), readings);
         CHECK_EQUAL(allocations, before);
         std::vector<std::vector<double>> said(N);
         for (std::size_t n = 0; n < N; ++n) {
-            for (std::size_t k = 0; k < 9; ++k)
+            for (std::size_t k = 0; k < 18; ++k)
                 for (std::size_t j = 0; j < sizes[k] / N; ++j) said[n].push_back(numbers[k][n * (sizes[k] / N) + j]);
-            for (auto& each : flags) said[n].push_back(each[n]);
+            for (std::size_t k = 0; k < 5; ++k)
+                for (std::size_t j = 0; j < counts[k] / N; ++j) said[n].push_back(flags[k][n * (counts[k] / N) + j]);
         }
         return said;
     }
 
 private:
+    // Season, trend and drifts, fresh.
+    void underneath(std::size_t rows) {
+        constexpr double none = std::numeric_limits<double>::quiet_NaN();
+        for (const char* name : {"mean", "spread", "latest"}) add<float>(std::string("season.") + name, 'f', 11 * rows);
+        add<std::uint8_t>("season.visits", 'B', 11 * rows);
+        add<double>("season.sums", 'd', 7 * rows);
+        add<double>("season.origin", 'd', rows, none);
+        add<double>("season.visit", 'd', 2 * rows);
+        add<double>("season.said", 'd', 3 * rows, none);
+        add<std::uint8_t>("season.apart", 'B', rows);
+        add<double>("season.period", 'd', batch_, 1);
+        add<std::int64_t>("season.parts", 'l', batch_);
+        add<std::int64_t>("season.part", 'l', batch_, -1);
+        add<std::int64_t>("season.rows", 'l', batch_);
+        add<double>("trend.line", 'd', 6 * rows, none);
+        add<double>("trend.weights", 'd', 6 * rows, none);
+        add<double>("trend.bound", 'd', 2 * rows, 1e-290);
+        add<double>("trend.sums", 'd', 4 * rows);
+        add<double>("trend.elapsed", 'd', rows);
+        add<std::uint8_t>("trend.present", 'B', rows, 1);
+        add<std::int32_t>("trend.blocks", 'i', rows, -1);
+        add<double>("trend.means", 'd', 3 * rows);
+        add<double>("trend.spread", 'd', 3 * rows);
+        add<double>("trend.runs", 'd', 18 * rows);
+        add<double>("trend.recent", 'd', 5 * rows);
+        add<std::uint8_t>("trend.lost", 'B', rows);
+        add<std::int64_t>("trend.since", 'l', rows);
+        add<double>("trend.table", 'd', 4 * 3 * 21, 0.5);
+        for (const std::string name : {"value_drift", "residual_drift"}) {
+            add<std::uint8_t>(name + ".present", 'B', rows);
+            add<std::uint8_t>(name + ".above", 'B', 3 * rows);
+            add<std::int32_t>(name + ".blocks", 'i', rows);
+            add<double>(name + ".sample", 'd', 7 * rows);
+            add<double>(name + ".edge", 'd', 3 * rows, none);
+            add<double>(name + ".usual", 'd', 3 * rows);
+            add<float>(name + ".recent", 'f', 2 * 3 * rows);
+            add<float>(name + ".spread", 'f', 2 * 3 * rows);
+            add<double>(name + ".score", 'd', rows);
+        }
+        add<double>("value_drift.table", 'd', 4 * 2 * 21, 0.5);
+    }
+
     template <class T>
     void add(const std::string& name, char kind, std::size_t size, double start = 0) {
         auto block = std::make_shared<std::vector<T>>(size, static_cast<T>(start));
@@ -224,6 +324,12 @@ TEST(a_watch_refuses_what_does_not_fit) {
     wrong = numbers();
     wrong["member.TOPS"] = {1, 2, 3};
     CHECK_REFUSED(streams.watch(wrong), "watch: expected member.TOPS for 3 horizons and 4 statistics");
+    wrong = numbers();
+    wrong["drift.RANKS"] = {1, 7};
+    CHECK_REFUSED(streams.watch(wrong), "watch: expected drift.RANKS from 0 to drift.SAMPLES - 1");
+    wrong["drift.SAMPLES"] = {65};
+    CHECK_REFUSED(streams.watch(wrong),
+                  "watch: expected a season, a trend and a drift of the sizes that the kernel is written for");
     wrong = numbers();
     wrong["forecast.HORIZONS"] = {1, 3};
     wrong["member.TOPS"] = {1, 2, 3, 4, 5, 6};

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from carrousel.online.moving import Moving, moving
+from carrousel.online.moving import Moving, moving, stacked
 from carrousel.online.state import Field, Online, check_rows_of, number, whole
 
 Floats = npt.NDArray[np.float64]
@@ -130,6 +130,11 @@ class Drift(Online):
     def every(self) -> float:
         """Rows between two false alarms of a variable on a stable stream."""
         return self._every
+
+    @property
+    def table(self) -> Floats:
+        """What depends on nothing but the number of blocks, (4, J, longest + 1): the fields of ``Moving``."""
+        return stacked(self._table)
 
     def bind(self) -> None:
         shape = (self.batch, self._variables)

@@ -45,7 +45,7 @@ def moving(
     longest : the last k
     against_mean : whether what is judged is the difference from the mean of all blocks
     """
-    tables = Moving(*(np.zeros((len(scales), longest + 1)) for _ in range(4)))
+    tables = Moving(*np.zeros((4, len(scales), longest + 1)))
     k = np.arange(longest + 1)
     for j, (scale, rows) in enumerate(zip(scales, wait, strict=True)):
         recent = usual = both = 0.0  # variances and covariance of the two means
@@ -61,3 +61,10 @@ def moving(
         tables.remember[j] = np.where(since > 0, 1.0 / np.maximum(since, 1), 0.0)
         tables.judge[j] = np.where(k > rows, 1.0 / (threshold[j] * (1.0 + scale / np.maximum(k, 1))), 0.0)
     return tables
+
+
+def stacked(tables: Moving) -> Floats:
+    """The four tables as one array, (4, J, longest + 1): that in which they lie."""
+    base = tables.gain.base
+    assert base is not None
+    return base

@@ -15,13 +15,13 @@ import numpy.typing as npt
 
 from carrousel import native
 from carrousel.engine import Session
-from carrousel.online import alarm, baseline, forecast, member, tail
+from carrousel.online import alarm, baseline, drift, forecast, member, onset, season, tail, trend
 from carrousel.online.state import Online
 
 Floats = npt.NDArray[np.float64]
 Step = Callable[[Floats, Floats], tuple[npt.NDArray[Any], ...] | None]
 
-MODULES: tuple[ModuleType, ...] = (alarm, baseline, forecast, member, tail)
+MODULES: tuple[ModuleType, ...] = (alarm, baseline, drift, forecast, member, onset, season, tail, trend)
 
 
 def bind(session: Session, variables: int, parts: Mapping[str, Online], settings: Mapping[str, float]) -> Step | None:
@@ -47,7 +47,11 @@ def bind(session: Session, variables: int, parts: Mapping[str, Online], settings
     numbers = {name: (float(value),) for name, value in settings.items()}
     for source in MODULES:
         numbers |= constants(source)
-    arrays = {f"{part}.{name}": array for part, online in parts.items() for name, array in online.arrays.items()}
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    for part, online in parts.items():
+        arrays |= {f"{part}.{name}": array for name, array in online.arrays.items()}
+        if isinstance(online, trend.Trend | drift.Drift):
+            arrays[f"{part}.table"] = online.table
     return module.watch(compiled, variables, numbers, arrays).step
 
 

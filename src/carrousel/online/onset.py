@@ -18,7 +18,7 @@ QUANTILE = 1.96
 RUN = ("sum", "blocks", "elapsed", "d", "td", "tt", "slope", "level", "mark")
 ALLOWANCE = 0.5  # of the cumulative sums, in deviations of a block's mean
 _SIGN = np.array([[1.0], [-1.0]])
-_ONSET = 11.0  # 97.5% quantile of the limit of (estimated − true onset) · δ²/ω²
+LIMIT = 11.0  # 97.5% quantile of the limit of (estimated − true onset) · δ²/ω²
 
 
 class Onset(NamedTuple):
@@ -116,7 +116,7 @@ def explain(run: Floats, recent: Floats, noise: Floats) -> Onset:
     bend = np.where(whole, td / tt, moment[cell] / squares[cell[0], 0] * most / duration)
     partly = is_step & ~whole & (m > 1.0)
     far = np.where(
-        is_step, _ONSET * (noise / step) ** 2, 2.0 * QUANTILE * noise / np.abs(bend * duration) / np.sqrt(m / BLOCK)
+        is_step, LIMIT * (noise / step) ** 2, 2.0 * QUANTILE * noise / np.abs(bend * duration) / np.sqrt(m / BLOCK)
     )
     return Onset(
         change=np.where(is_step, 1, 2).astype(np.int8),

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from carrousel.errors import TimeError
 from carrousel.online.line import median_slope, variance
-from carrousel.online.moving import Moving, moving
+from carrousel.online.moving import Moving, moving, stacked
 from carrousel.online.onset import BLOCK, MIDDLE, QUANTILE, RECENT, RUN, explain, run_on
 from carrousel.online.state import Field, Online, check_rows_of, number, whole
 
@@ -135,6 +135,16 @@ class Trend(Online):
                 "since": Field(shape=each, dtype="int64"),
             },
         )
+
+    @property
+    def memory(self) -> float:
+        """Rows that the line looks back."""
+        return self._memory
+
+    @property
+    def table(self) -> Floats:
+        """What depends on nothing but the number of blocks, (4, J, longest + 1): the fields of ``Moving``."""
+        return stacked(self._table)
 
     def bind(self) -> None:
         shape = (self.batch, self._variables)

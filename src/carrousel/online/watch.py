@@ -4,13 +4,13 @@ A row passes through five stations, each of which sees the past only: the foreca
 the members' statistics, their p-values, the judgement. Then the network forecasts the rows after it.
 
 Two twins do this: the NumPy files of this room, which say what is done, and where the engine is native, compiled code
-(``native_watch.py``) over the same arrays; trend and drift are NumPy in both.
+(``native_watch.py``) over the same arrays.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -88,7 +88,7 @@ class Readings:
     drift: Flags
 
 
-WARMING, RESIDUAL = ([field.name for field in fields(Readings)].index(name) for name in ("warming", "residual"))
+RESIDUAL = [field.name for field in fields(Readings)].index("residual")
 
 
 class Watch:
@@ -134,11 +134,11 @@ class Watch:
             "scores": alarm.scores,
             "onsets": alarm.onsets,
         }
-        self._judges = dict(self._parts)
         self.trend, self.drifts = Trend(batch, variables), (Drift(batch, variables), Drift(batch, variables))
         self.season = Season(batch, variables, period=period, clock=clock)
         self._parts |= {"season": self.season, "trend": self.trend}
         self._parts |= {"value_drift": self.drifts[0], "residual_drift": self.drifts[1]}
+        self._compiles = dict(self._parts)
         self.baseline, self.forecast, self.statistics, self.tail, self.alarm = baseline, forecast, members, tail, alarm
         if scaling is not None:
             self._covariates = Covariates(batch, variables, scaling, feature_count(HORIZONS))
@@ -159,8 +159,9 @@ class Watch:
         if self.scaling is not None:
             return  # the twin knows no covariates
         settings = {"rate": self.alarm.rate, "factor": self.alarm.factor, "per_second": self.alarm.per_second}
-        settings["watch.LARGEST"] = LARGEST
-        self._native = native_watch.bind(self.session, self.variables, self._judges, settings)
+        settings |= {"watch.LARGEST": LARGEST, "watch.SHORTEST": SHORTEST, "watch.LONGEST": LONGEST}
+        settings |= {"season.period": self.period, "season.clock": self.clock, "trend.memory": self.trend.memory}
+        self._native = native_watch.bind(self.session, self.variables, self._compiles, settings)
 
     def step(self, values: Floats, seconds: Floats) -> Readings:
         """Take a row of every stream in.
@@ -176,22 +177,48 @@ class Watch:
         ShapeError : another shape
         TimeError : seconds that are not finite, or above 1e150
         """
+        found = self._compiled_step(values, seconds)
+        if found is None:
+            found = self._step_in_numpy(*self._plain(values, seconds))
+        readings = Readings(*found)
+        if self.beyond is None:
+            return readings
+        x = np.ascontiguousarray(np.asarray(values, np.float64)[:, : self.variables])
+        with np.errstate(all="ignore"):
+            begins, inside, learns = self.beyond.update(x, readings.residual)
+        return replace(readings, warming=readings.warming | learns, alarm=begins, incident=inside)
+
+    def _compiled_step(self, values: Floats, seconds: Floats) -> tuple[Any, ...] | None:
+        """The fields of Readings by the compiled step; None where there is none, or what it is told is not plain."""
+        if self._native is None or self.session.compiled is not self._compiled:
+            return None  # a trace needs the session's step
+        found = self._native(values, seconds)
+        return self._native(*self._plain(values, seconds)) if found is None else found
+
+    def _plain(self, values: Floats, seconds: Floats) -> tuple[Floats, Floats]:
+        """Both as contiguous float64 arrays."""
+        n, k = self.batch, self.variables + (0 if self.scaling is None else len(self.scaling.mean))
+        if values.shape != (n, k) or seconds.shape != (n,):
+            raise ShapeError(
+                f"values, seconds: expected float64 ({n}, {k}) and ({n},), got {values.shape} and {seconds.shape}"
+            )
+        values, seconds = np.ascontiguousarray(values, np.float64), np.ascontiguousarray(seconds, np.float64)
+        for place in np.flatnonzero(~(np.abs(seconds) <= LARGEST)):
+            raise TimeError(f"seconds: expected finite numbers, got {seconds[place]} for stream {place}")
+        return values, seconds
+
+    def _step_in_numpy(self, values: Floats, seconds: Floats) -> tuple[Any, ...]:
+        """The fields of Readings."""
         before = self.baseline.time.copy()
-        judged: tuple[Any, ...] = self._judge(values, seconds)
-        x = np.asarray(values, np.float64)
-        if self.scaling is not None:
-            x = np.ascontiguousarray(x[:, : self.variables])
+        judged = self._judge(values, seconds)
+        x = values if self.scaling is None else np.ascontiguousarray(values[:, : self.variables])
         with np.errstate(all="ignore"):  # what is not finite stays with its stream
-            season = self.season.update(x, np.asarray(seconds, np.float64), self.baseline.interval)
+            season = self.season.update(x, seconds, self.baseline.interval)
             trend = self.trend.update(self.season.without(x, season, self.trend), self._steps(before))
-            if self.beyond is not None:
-                begins, inside, learns = self.beyond.update(x, np.ascontiguousarray(judged[RESIDUAL]))
-                judged = (*judged[:WARMING], judged[WARMING] | learns, begins, inside, *judged[WARMING + 3 :])
             of_value, of_residual = self.drifts[0].update(x), self.drifts[1].update(judged[RESIDUAL])
-        return Readings(
-            *judged, level=trend.level, level_lower=trend.level_lower, level_upper=trend.level_upper, slope=trend.slope,
-            slope_lower=trend.lower, slope_upper=trend.upper, season=season.season, season_lower=season.lower,
-            season_upper=season.upper, change=trend.change, drift=of_value.drift | of_residual.drift,
+        return (
+            *judged, trend.level, trend.level_lower, trend.level_upper, trend.slope, trend.lower, trend.upper,
+            season.season, season.lower, season.upper, trend.change, of_value.drift | of_residual.drift,
         )  # fmt: skip
 
     def _steps(self, before: Floats) -> Floats | None:
@@ -203,24 +230,7 @@ class Watch:
         return np.where(known, np.clip(since / np.where(known, interval, 1.0), SHORTEST, LONGEST), 1.0)
 
     def _judge(self, values: Floats, seconds: Floats) -> tuple[Any, ...]:
-        """The fields of Readings up to the contributions, by the compiled step where there is one."""
-        compiled = self._native if self.session.compiled is self._compiled else None  # a trace needs the session's step
-        found = compiled(values, seconds) if compiled is not None else None
-        if found is not None:
-            return found
-        n, k = self.batch, self.variables + (0 if self.scaling is None else len(self.scaling.mean))
-        if values.shape != (n, k) or seconds.shape != (n,):
-            raise ShapeError(
-                f"values, seconds: expected float64 ({n}, {k}) and ({n},), got {values.shape} and {seconds.shape}"
-            )
-        values, seconds = np.ascontiguousarray(values, np.float64), np.ascontiguousarray(seconds, np.float64)
-        for place in np.flatnonzero(~(np.abs(seconds) <= LARGEST)):
-            raise TimeError(f"seconds: expected finite numbers, got {seconds[place]} for stream {place}")
-        found = compiled(values, seconds) if compiled is not None else None
-        return self._step(values, seconds) if found is None else found
-
-    def _step(self, values: Floats, seconds: Floats) -> tuple[Any, ...]:
-        """The same in NumPy."""
+        """The fields of Readings up to the contributions."""
         n, k, scaling = self.batch, self.variables, self.scaling
         x = np.ascontiguousarray(values[:, :k]).reshape(n * k)
         with np.errstate(invalid="ignore"):
