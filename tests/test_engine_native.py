@@ -1,4 +1,4 @@
-"""What the native engine promises beyond NumPy's: the same bits every way, 16 and 8 bit weights, exact refusals."""
+"""What the native engine promises beyond NumPy's: the same bits every way, what is not finite, exact refusals."""
 
 from __future__ import annotations
 
@@ -17,25 +17,12 @@ from carrousel import native
 from carrousel.architecture import LSTM, Architecture, Embedding, Layer, Linear, Scale
 from carrousel.engine import Engine, Session
 from carrousel.errors import SettingError
+from network import build, random_array
 
 ISA = native.chosen()
 pytestmark = pytest.mark.skipif(ISA == "numpy", reason="the native engine is not built, or CARROUSEL_ISA=numpy")
 
 EPS = float(np.finfo(np.float32).eps)
-
-
-def random_weights(architecture: Architecture, seed: int = 0) -> dict[str, np.ndarray]:
-    random = np.random.default_rng(seed)
-    return {name: random.normal(0, 0.4, shape).astype(np.float32) for name, shape in architecture.tensors().items()}
-
-
-def random_array(*shape: int, seed: int = 1) -> np.ndarray:
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-
-
-def build(*layers: Layer, seed: int = 0, dtype: native.Dtype = "float32") -> Engine:
-    architecture = Architecture(layers)
-    return Engine(architecture, random_weights(architecture, seed), dtype=dtype)
 
 
 @st.composite
@@ -196,92 +183,6 @@ def test_activations_keep_every_nan():
     assert np.isnan(tanh).all()
 
 
-ROUNDS_INPUTS = ISA == "avx512bf16"  # in bfloat16, as well as the weights
-
-
-def as_bfloat16(array: np.ndarray) -> np.ndarray:
-    bits = array.view(np.uint32)
-    return ((bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)).view(np.float32)
-
-
-@pytest.mark.skipif(ROUNDS_INPUTS, reason="products of AVX-512 BF16 are of rounded inputs, too")
-@pytest.mark.parametrize("coupled", [False, True])
-@pytest.mark.parametrize("proj_size", [0, 5])
-def test_bfloat16_is_float32_on_rounded_weights_to_the_bit(coupled, proj_size):
-    layers = (
-        LSTM(name="l", input_size=9, hidden_size=37, num_layers=2, coupled=coupled, proj_size=proj_size),
-        Linear(name="h", input_size=proj_size or 37, output_size=19, activation="tanh"),
-    )
-    architecture = Architecture(layers)
-    weights = random_weights(architecture)
-    rounded = {name: as_bfloat16(v) if v.ndim == 2 else v for name, v in weights.items()}
-    x = random_array(4, 12, 9)
-    found = Engine(architecture, weights, dtype="bfloat16").session(4).run(x)
-    np.testing.assert_array_equal(found, Engine(architecture, rounded).session(4).run(x))
-
-
-def rounded_to_bfloat16(layer: Layer, dtype: native.Dtype) -> Engine:
-    architecture = Architecture((layer,))
-    weights = {name: as_bfloat16(v) if v.ndim == 2 else v for name, v in random_weights(architecture).items()}
-    return Engine(architecture, weights, dtype=dtype)
-
-
-@pytest.mark.skipif(not ROUNDS_INPUTS, reason="products are of the inputs as they are")
-@pytest.mark.parametrize("variant", [{}, {"coupled": True}, {"peephole": True, "zoneout": (0.0, 0.2)}])
-@pytest.mark.parametrize(("inputs", "size"), [(9, 37), (16, 64), (33, 1)])
-def test_a_step_in_bfloat16_is_one_of_rounded_inputs_and_hidden_values(variant, inputs, size):
-    """Teacher-forced: each step starts from the same rounded state, so that no rounding is amplified."""
-    layer = LSTM(name="l", input_size=inputs, hidden_size=size, **variant)
-    found, exact = (rounded_to_bfloat16(layer, dtype).session(4) for dtype in ("bfloat16", "float32"))
-    for k in range(5):
-        x = random_array(4, inputs, seed=k)
-        exact.state = {name: as_bfloat16(v) if name == "l.h" else v.copy() for name, v in found.state.items()}
-        # Sums of float32 in another order, and the activations' own error.
-        np.testing.assert_allclose(found.step(x), exact.step(as_bfloat16(x)), rtol=0, atol=20 * EPS)
-        np.testing.assert_allclose(found.state["l.c"], exact.state["l.c"], rtol=0, atol=20 * EPS)
-
-
-@pytest.mark.skipif(not ROUNDS_INPUTS, reason="products are of the inputs as they are")
-@pytest.mark.parametrize("size", [1, 2, 31, 32, 33, 100])
-def test_a_linear_layer_in_bfloat16_is_one_of_rounded_inputs(size):
-    layer = Linear(name="l", input_size=size, output_size=19)
-    x = random_array(7, size)
-    found, exact = (rounded_to_bfloat16(layer, dtype).session(7) for dtype in ("bfloat16", "float32"))
-    np.testing.assert_allclose(found.step(x), exact.step(as_bfloat16(x)), rtol=0, atol=size * EPS)
-
-
-def quantised(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each row as integers with its largest magnitude at 127, in float32 as the engine does, and its scale."""
-    most = np.abs(rows).max(axis=1, keepdims=True)
-    return np.rint(rows * (np.float32(127) / most)), most / np.float32(127)
-
-
-def test_int8_sums_are_those_of_the_quantised_values():
-    """Teacher-forced: each step starts from the engine's own state, so that no rounding is amplified."""
-    size, inputs = 37, 9
-    architecture = Architecture((LSTM(name="l", input_size=inputs, hidden_size=size),))
-    weights = random_weights(architecture)
-    session = Engine(architecture, weights, dtype="int8").session(3)
-    parts = {way: quantised(weights[f"l.weight_{way}_l0"]) for way in ("ih", "hh")}
-    bias = (weights["l.bias_ih_l0"] + weights["l.bias_hh_l0"]).astype(np.float64)
-    session.step(random_array(3, inputs))
-    for k in range(5):
-        x = random_array(3, inputs, seed=10 + k)
-        state = {name: array.astype(np.float64)[0] for name, array in session.state.items()}
-        z = np.tile(bias, (3, 1))
-        for way, rows in (("ih", x), ("hh", state["l.h"].astype(np.float32))):
-            (w, w_scale), (q, q_scale) = parts[way], quantised(rows)
-            z += (q @ w.T) * (q_scale * w_scale.T)
-        i, f, g, o = np.split(z, 4, axis=1)
-        sigmoid = lambda v: 1 / (1 + np.exp(-v))  # noqa: E731
-        c = sigmoid(f) * state["l.c"] + sigmoid(i) * np.tanh(g)
-        with session.trace() as trace:
-            h = session.step(x)
-        # Integers are exact; what is left is a float32 product, two sums and the activations' own error.
-        np.testing.assert_allclose(trace["l.c"][0, 0], c, rtol=0, atol=20 * EPS)
-        np.testing.assert_allclose(h, sigmoid(o) * np.tanh(c), rtol=0, atol=20 * EPS)
-
-
 @pytest.mark.parametrize("dtype", ["bfloat16", "int8"])
 @pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
 def test_what_is_not_finite_shows_in_its_own_row_and_in_no_other(dtype, poison):
@@ -375,19 +276,6 @@ def test_a_second_thread_in_one_session_is_refused_and_harms_nothing():
         assert results[0].shape == expected.shape
 
 
-def test_an_int8_layer_of_too_many_inputs_is_refused():
-    architecture = Architecture((Linear(name="wide", input_size=65_537, output_size=1),))
-    weights = {name: np.zeros(shape, np.float32) for name, shape in architecture.tensors().items()}
-    message = r"^layer 'wide': int8: expected at most 65536 inputs, got 65537; use float32 or bfloat16$"
-    with pytest.raises(SettingError, match=message):
-        Engine(architecture, weights, dtype="int8")
-
-
-def test_an_unknown_dtype_is_refused():
-    with pytest.raises(SettingError, match=r"^dtype: unknown name 'float16'; did you mean 'bfloat16'\?$"):
-        build(Linear(name="l", input_size=1, output_size=1), dtype="float16")  # pyright: ignore[reportArgumentType]
-
-
 @pytest.mark.parametrize("threads", [0, True, 1.5])
 def test_threads_are_a_whole_number(threads):
     with pytest.raises(SettingError, match=r"^threads: expected an integer of at least 1, got"):
@@ -430,12 +318,15 @@ LAYERS = (
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
 def test_instruction_sets_agree(dtype):
-    """Sums run in one order everywhere; what differs is whether a product is rounded before it is added."""
+    """Sums run in one order everywhere; what differs is whether a product is rounded before it is added.
+
+    Larger weights than these would let such differences grow from step to step.
+    """
     code = f"""
 import sys, numpy as np
 sys.path.insert(0, {os.path.dirname(__file__)!r})
 from test_engine_native import LAYERS, build, random_array
-np.save(sys.argv[1], build(*LAYERS, dtype={dtype!r}).session(5).run(random_array(5, 30, 6)))
+np.save(sys.argv[1], build(*LAYERS, scale=0.4, dtype={dtype!r}).session(5).run(random_array(5, 30, 6)))
 """
     found = {}
     for name, supported, *_ in native.module().instruction_sets():

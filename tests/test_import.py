@@ -28,7 +28,7 @@ ROOMS = [
     ["training"],
     ["artifact", "folder", "digest"],
     ["interop"],
-    ["engine", "native", "numpy_engine", "kernel"],
+    ["engine", "session", "route", "native", "numpy_engine", "kernel"],
     ["online"],
     ["stream"],
     ["tasks"],

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from carrousel.errors import ArtifactError, CarrouselError
 
 if TYPE_CHECKING:
-    from carrousel.engine import Dtype, Engine, Session
+    from carrousel.engine import Dtype, Engine
+    from carrousel.session import Session
     from carrousel.tasks.classify import Classifier
     from carrousel.tasks.detect import Detector
     from carrousel.tasks.forecast import Forecaster
@@ -34,7 +35,7 @@ _TASKS = {"forecast": "Forecaster", "detect": "Detector", "language": "LanguageM
 _HOMES = {
     **{name: f"carrousel.tasks.{task}" for task, name in _TASKS.items()},
     "Engine": "carrousel.engine",
-    "Session": "carrousel.engine",
+    "Session": "carrousel.session",
 }
 
 
