@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,8 +13,9 @@ from learner import Network, Windows, assert_same_bits, loss, network, settings,
 from torch import Tensor, nn
 
 from carrousel.errors import SettingError
-from carrousel.training import TrainingSettings, layer_groups, silent, train
+from carrousel.training import TrainingSettings, layer_groups, parameter_groups, silent, train
 from carrousel.training import loop as training_loop
+from carrousel.training.optimizer import Fused, load_optimizer_tensors, make_optimizer, optimizer_tensors
 from carrousel.training.state import NONMONOTONE
 
 
@@ -81,6 +85,55 @@ def test_layers_that_wait_neither_count_in_the_norm_nor_leave_traces_in_the_opti
         train(model, Windows(), stopping_at(3), lambda net: 0.0, limits, groups=two_layers, progress=silent)
     assert norms == [2, 2]
     assert set(runs[0].optimizer.state) == {model.head.weight, model.head.bias}
+
+
+@pytest.mark.parametrize("kind", ["adamw", "asgd"])
+def test_steps_have_the_bits_of_torchs_fused_optimiser(kind: str) -> None:
+    ours, theirs = network(dropout=0.0), network(dropout=0.0)
+    stepping = make_optimizer(parameter_groups(ours, 0.1), 0.01, kind)
+    assert isinstance(stepping, Fused)
+    reference = {"adamw": torch.optim.AdamW, "asgd": torch.optim.SGD}[kind]
+    stepped = reference(parameter_groups(theirs, 0.1), lr=0.01, fused=True)
+    for step in range(5):
+        for model, optimizer in ((ours, stepping), (theirs, stepped)):
+            model.zero_grad()
+            loss(model, Windows()(torch.arange(32 * step, 32 * step + 32))).backward()
+            if step < 2:  # has no gradient yet: neither it nor its moments may move
+                model.lstm.bias_hh_l0.grad = None
+            for group in optimizer.param_groups:
+                group["lr"] = 0.01 / (step + 1)
+            optimizer.step()
+    assert_same_bits(weights(ours), weights(theirs))
+    assert_same_bits(optimizer_tensors(stepping, ours), optimizer_tensors(stepped, theirs))
+    again = make_optimizer(parameter_groups(ours, 0.1), 0.01, kind)
+    load_optimizer_tensors(again, ours, optimizer_tensors(stepped, theirs))
+    assert_same_bits(optimizer_tensors(again, ours), optimizer_tensors(stepping, ours))
+
+
+def test_parameters_that_no_fused_kernel_takes_are_left_to_torch() -> None:
+    model = network(dropout=0.0)
+    model.head.double()
+    optimizer = make_optimizer(parameter_groups(model, 0.1), 0.01)
+    assert isinstance(optimizer, torch.optim.AdamW)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    again = make_optimizer(parameter_groups(model, 0.1), 0.01)
+    load_optimizer_tensors(again, model, optimizer_tensors(optimizer, model))
+    assert_same_bits(optimizer_tensors(again, model), optimizer_tensors(optimizer, model))
+    again.step()
+
+
+def test_training_does_not_import_torchs_compiler() -> None:
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from learner import *; "
+        "train(network(), Windows(), loss, validate, settings(max_epochs=1), progress=silent); "
+        "print([name for name in sys.modules if name.startswith(('torch._dynamo', 'torch._inductor'))])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(Path(__file__).parent)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
 
 
 def stopping_at(step: int):

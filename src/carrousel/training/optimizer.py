@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ Groups = Callable[[nn.Module], list[dict[str, Any]]]
 
 # Devices for which torch has one kernel that updates all parameters at once.
 FUSED = ("cpu", "cuda", "mps", "xpu")
+KERNELS: Any = torch  # which has them under no public names
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -57,14 +58,86 @@ def _decayed(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[di
     return [group for group in groups if group["params"]]
 
 
-def make_optimizer(
-    groups: list[dict[str, Any]], learning_rate: float, kind: Kind = "adamw"
-) -> torch.optim.AdamW | torch.optim.SGD:
-    """The optimiser, with torch's fused kernel where there is one."""
-    fused = all(p.device.type in FUSED and p.is_floating_point() for group in groups for p in group["params"])
+class Optimizer(Protocol):
+    """What the loop and the checkpoints need of an optimiser; torch.optim's are such."""
+
+    param_groups: list[dict[str, Any]]
+
+    @property
+    def state(self) -> MutableMapping[Any, Any]:
+        """By parameter: its tensors by name, from its first step on."""
+        ...
+
+    def step(self) -> None:
+        """Move every parameter that has a gradient."""
+        ...
+
+
+class Fused:
+    """AdamW, or gradient descent without momentum, by torch's kernels that update all parameters of a group at once.
+
+    The first step of an optimiser of torch.optim imports torch's compiler, which takes longer than many a network's
+    whole training on a CPU; what is computed, and the names of the state, are the same.
+
+    Parameters
+    ----------
+    groups : each with ``params``, all of one floating dtype on one device out of ``FUSED``; what they do not say of
+        ``lr`` and ``weight_decay`` is as in torch.optim
+
+    References
+    ----------
+    Loshchilov & Hutter 2019 (algorithm 2), with the decays of Kingma & Ba 2015.
+    """
+
+    DECAYS = 0.9, 0.999
+    EPSILON = 1e-8
+
+    def __init__(self, groups: list[dict[str, Any]], learning_rate: float, kind: Kind) -> None:
+        usual: dict[str, Any] = {"lr": learning_rate, "weight_decay": 1e-2 if kind == "adamw" else 0.0}
+        self.param_groups = [{**usual, **group} for group in groups]
+        self.state: dict[Tensor, dict[str, Tensor]] = {}
+        self._kind = kind
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Move every parameter that has a gradient."""
+        for group in self.param_groups:
+            moved: list[Tensor] = [p for p in group["params"] if p.grad is not None]
+            if moved and self._kind == "adamw":
+                self._adamw(moved, group["lr"], group["weight_decay"])
+            elif moved:
+                self._descend(moved, group["lr"], group["weight_decay"])
+
+    def _adamw(self, moved: list[Tensor], rate: float, decay: float) -> None:
+        for p in moved:
+            if p not in self.state:
+                self.state[p] = {
+                    "step": torch.zeros((), dtype=torch.float32, device=p.device),
+                    "exp_avg": torch.zeros_like(p),
+                    "exp_avg_sq": torch.zeros_like(p),
+                }
+        steps, means, squares = ([self.state[p][name] for p in moved] for name in ("step", "exp_avg", "exp_avg_sq"))
+        KERNELS._foreach_add_(steps, 1)
+        KERNELS._fused_adamw_(
+            moved, [p.grad for p in moved], means, squares, [], steps, lr=rate, beta1=self.DECAYS[0],
+            beta2=self.DECAYS[1], weight_decay=decay, eps=self.EPSILON, amsgrad=False, maximize=False,
+        )  # fmt: skip
+
+    def _descend(self, moved: list[Tensor], rate: float, decay: float) -> None:
+        KERNELS._fused_sgd_(
+            moved, [p.grad for p in moved], [], weight_decay=decay, momentum=0.0, lr=rate, dampening=0.0,
+            nesterov=False, maximize=False, is_first_step=False,
+        )  # fmt: skip
+
+
+def make_optimizer(groups: list[dict[str, Any]], learning_rate: float, kind: Kind = "adamw") -> Optimizer:
+    """The optimiser, on torch's fused kernels where there are some."""
     whole = [{"lr_scale": 1.0, "begin": 0.0, **group} for group in groups]
+    kinds = {(p.device, p.dtype) for group in groups for p in group["params"]}
+    if len(kinds) == 1 and all(place.type in FUSED and dtype.is_floating_point for place, dtype in kinds):
+        return Fused(whole, learning_rate, kind)
     # Their averaging is ``Average``; torch.optim.ASGD knows no trigger and keeps its average from the loop.
-    return (torch.optim.AdamW if kind == "adamw" else torch.optim.SGD)(whole, lr=learning_rate, fused=fused)
+    return (torch.optim.AdamW if kind == "adamw" else torch.optim.SGD)(whole, lr=learning_rate)
 
 
 def clip_gradients(parameters: list[nn.Parameter], largest: float | None) -> Tensor:
@@ -84,7 +157,7 @@ def clip_gradients(parameters: list[nn.Parameter], largest: float | None) -> Ten
     return norm
 
 
-def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
+def optimizer_tensors(optimizer: Optimizer, model: nn.Module) -> dict[str, Tensor]:
     """State of the optimiser as ``{parameter name}/{state name}``."""
     names: dict[Tensor, str] = {p: name for name, p in model.named_parameters()}
     return {
@@ -94,17 +167,14 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dic
     }
 
 
-def load_optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module, tensors: dict[str, Tensor]) -> None:
+def load_optimizer_tensors(optimizer: Optimizer, model: nn.Module, tensors: dict[str, Tensor]) -> None:
     """The inverse of ``optimizer_tensors``, onto the device of the parameters."""
-    names = {p: name for name, p in model.named_parameters()}
-    states: dict[str, dict[str, Tensor]] = {}
+    named = dict(model.named_parameters())
     for key, value in tensors.items():
         name, _, part = key.rpartition("/")
-        states.setdefault(name, {})[part] = value
-    ordered = [names[p] for group in optimizer.param_groups for p in group["params"]]
-    whole = optimizer.state_dict()
-    whole["state"] = {i: states[name] for i, name in enumerate(ordered) if name in states}
-    optimizer.load_state_dict(whole)
+        # torch.optim keeps the count of steps on the CPU where it has no fused kernel.
+        place = named[name].device if part != "step" or isinstance(optimizer, Fused) else value.device
+        optimizer.state.setdefault(named[name], {})[part] = value.to(place)
 
 
 class Average:

@@ -7,12 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from carrousel.errors import SettingError, ShapeError
 from carrousel.training.history import History
-from carrousel.training.optimizer import Average, load_optimizer_tensors, optimizer_tensors
+from carrousel.training.optimizer import Average, Optimizer, load_optimizer_tensors, optimizer_tensors
 from carrousel.training.settings import TrainingSettings
 
 NONMONOTONE = 5  # validations: n of Merity, Keskar & Socher 2018 (§5)
@@ -32,7 +31,7 @@ class TrainingState:
     def __init__(
         self,
         model: nn.Module,
-        optimizer: torch.optim.Optimizer,
+        optimizer: Optimizer,
         settings: TrainingSettings,
         *,
         examples: int,
