@@ -46,6 +46,58 @@ def test_weight_does_not_depend_on_how_windows_are_cut_into_blocks(monkeypatch):
     np.testing.assert_allclose(fit_ridge([(x[:50], y[:50]), (x[50:], y[50:])], penalties=[0.1]).weight, whole.weight)
 
 
+def test_a_scale_beside_the_windows_is_what_they_are_divided_by():
+    x, y = X.copy(), Y.copy()
+    x[3, 4] = y[7, 1] = np.nan
+    scale = np.random.default_rng(5).uniform(0.1, 10, (len(x), 1))
+    beside = fit_ridge([(x, y, scale)], penalties=[0.1], scaled=False)
+    divided = fit_ridge([(x / scale, y / scale)], penalties=[0.1], scaled=False)
+    np.testing.assert_allclose(beside.weight, divided.weight, rtol=1e-9)
+    assert beside.windows == divided.windows == len(x) - 2
+    with pytest.raises(ShapeError, match=r"scale \(n, 1\) or none, got .* and \(3, 1\)"):
+        fit_ridge([(x, y, scale[:3])])
+
+
+@pytest.mark.parametrize("level", [0.0, 1e6])
+def test_windows_that_follow_each_other_are_summed_without_a_pass_over_each(level, monkeypatch):
+    values = level + series(length=400)
+    x, y = windows(values, 30, 7)
+    scale = np.full((len(x), 1), 3.0)
+    passes: list[int] = []
+    normalised = module._normalised
+    monkeypatch.setattr(module, "_normalised", lambda *given: (passes.append(1), normalised(*given))[1])
+    at_once = fit_ridge([(x, y, scale)], penalties=[1e-4], scaled=False)
+    assert not passes
+    each = fit_ridge([(x.copy(), y.copy(), scale)], penalties=[1e-4], scaled=False)
+    assert passes
+    assert at_once.windows == each.windows == len(x)
+    np.testing.assert_allclose(at_once.weight, each.weight, atol=1e-9 if level == 0 else 1e-5)
+    ours, theirs = (
+        fit_ridge([(x, y)], validation=[pair], lookbacks=[10, 30], scaled=False, refit=False).losses
+        for pair in ((x, y), (x.copy(), y.copy()))
+    )
+    assert ours == pytest.approx(theirs, rel=1e-9 if level == 0 else 1e-6)
+
+
+@pytest.mark.parametrize("kind", ["gap", "other truth", "two scales", "every second"])
+def test_windows_that_do_not_follow_each_other_are_summed_one_by_one(kind):
+    values, scale = series(length=400), np.full((364, 1), 3.0)
+    truth = values.copy()
+    if kind == "gap":
+        truth[200] = np.nan
+    elif kind == "other truth":
+        truth = values[::-1].copy()
+    elif kind == "two scales":
+        scale[100:] = 1.0
+    (x, _), (_, y) = windows(values, 30, 7), windows(truth, 30, 7)
+    if kind == "every second":
+        x, y, scale = x[::2], y[::2], scale[::2]
+    assert np.array_equal(
+        fit_ridge([(x, y, scale)], penalties=[0.1], scaled=False).weight,
+        fit_ridge([(x.copy(), y.copy(), scale)], penalties=[0.1], scaled=False).weight,
+    )
+
+
 def test_windows_with_a_missing_value_are_left_out():
     values = series()
     gappy = values.copy()

@@ -79,12 +79,12 @@ def fit_linear_path(
     HistoryError : not one complete training window
     """
 
-    def scaled(blocks: Blocks, length: int | None, *, by_window: bool) -> Iterator[tuple[Floats, Floats]]:
+    def scaled(blocks: Blocks, length: int | None, *, by_window: bool) -> Iterator[tuple[Floats, Floats, Floats]]:
         for owner, k, x, y in blocks():
             scale = unit[owner, k][:, None]
             if by_window:
                 scale = np.maximum(_seasonal_change(x, season), scale / 20)
-            yield (x if length is None else x[:, -length:]) / scale, y / scale
+            yield (x if length is None else x[:, -length:]), y, scale
 
     first = fit_ridge(
         Again(lambda: scaled(train, None, by_window=True)),
@@ -153,7 +153,7 @@ def _mixture(weight: Floats, validation: Blocks, unit: Floats) -> Floats:
 class Again:
     """Makes a fresh iterator each time it is gone through."""
 
-    make: Callable[[], Iterable[tuple[Floats, Floats]]]
+    make: Callable[[], Iterable[tuple[Floats, Floats, Floats]]]
 
-    def __iter__(self) -> Iterator[tuple[Floats, Floats]]:
+    def __iter__(self) -> Iterator[tuple[Floats, Floats, Floats]]:
         return iter(self.make())

@@ -18,7 +18,8 @@ import numpy.typing as npt
 from carrousel.errors import HistoryError, SettingError, ShapeError
 
 Floats = npt.NDArray[np.float64]
-Block = tuple[npt.ArrayLike, npt.ArrayLike]
+Block = tuple[npt.ArrayLike, npt.ArrayLike] | tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike]
+"""Windows x (n, L), what followed y (n, H), and where it is given the scale (n, 1) that each is divided by."""
 Center = Literal["last", "mean"]
 
 PENALTIES: tuple[float, ...] = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
@@ -95,15 +96,63 @@ class _Moments:
     @classmethod
     def of(cls, blocks: Iterable[Block], center: Center, scaled: bool) -> _Moments | None:
         total: _Moments | None = None
-        for x, y in _pieces(blocks):
-            if total is None:
-                total = cls(np.zeros((x.shape[1],) * 2), np.zeros((x.shape[1], y.shape[1])), 0.0, 0)
-            x, y = _normalised(x, y, center, scaled)
-            total.xx += x.T @ x
-            total.xy += x.T @ y
-            total.yy += float(np.vdot(y, y))
-            total.windows += len(x)
+        for x, y, scale in _checked(blocks):
+            found = None if scaled or center != "last" else cls._of_stretch(x, y, scale)
+            for part in cls._of_pieces(x, y, scale, center, scaled) if found is None else (found,):
+                if total is None:
+                    total = part
+                    continue
+                total.xx += part.xx
+                total.xy += part.xy
+                total.yy += part.yy
+                total.windows += part.windows
         return total
+
+    @classmethod
+    def _of_pieces(cls, x: Floats, y: Floats, scale: Floats | None, center: Center, scaled: bool) -> Iterator[_Moments]:
+        """A block in pieces of bounded memory, without the windows in which a value is missing."""
+        step = max(1, BLOCK_VALUES // x.shape[1])
+        for first in range(0, len(x), step):
+            at = slice(first, first + step)
+            whole = ~(np.isnan(x[at]).any(axis=1) | np.isnan(y[at]).any(axis=1))
+            if not whole.all():
+                at = first + np.flatnonzero(whole)
+            if whole.any():
+                a, b = _normalised(x[at], y[at], None if scale is None else scale[at], center, scaled)
+                yield cls(a.T @ a, a.T @ b, float(np.vdot(b, b)), len(a))
+
+    @classmethod
+    def _of_stretch(cls, x: Floats, y: Floats, scale: Floats | None) -> _Moments | None:
+        """The same sums of many windows that follow each other row by row in one series; None of others.
+
+        With v the rows from the first window's first to the last truth, and A_ij = Σ_n v_{n+i} v_{n+j},
+
+            A_{i+1,j+1} = A_ij + v_{N+i} v_{N+j} − v_i v_j
+
+        so that only the first row of A costs a pass over all windows. Relative to each window's last value, l = L − 1:
+
+            Σ_n (v_{n+i} − v_{n+l}) (v_{n+j} − v_{n+l}) = A_ij − A_il − A_lj + A_ll
+        """
+        (N, L), size = x.shape, x.shape[1] + y.shape[1]
+        if size >= N or x.strides[0] != x.strides[1] or y.strides[0] != y.strides[1]:
+            return None
+        if scale is not None and (scale != scale[0]).any():
+            return None
+        v = np.concatenate([x[0], y[:, 0], y[-1, 1:]])
+        if np.isnan(v).any() or (x[1:, -1] != y[:-1, 0]).any():
+            return None
+        v -= v.mean()  # a level far from 0 would cost digits
+        upper = np.zeros((size, size))
+        upper[0] = np.correlate(v, v[:N], "valid")
+        ends = np.outer(v[N:], v[N:]) - np.outer(v[: size - 1], v[: size - 1])
+        for i in range(size - 1):
+            upper[i + 1, i + 1 :] = upper[i, i:-1] + ends[i, i:]
+        whole = upper + np.triu(upper, 1).T
+        last = whole[L - 1]
+        whole = whole - last - last[:, None] + last[L - 1]
+        if scale is not None:
+            whole /= scale[0] ** 2
+        return cls(whole[:L, :L].copy(), whole[:L, L:].copy(), float(np.trace(whole[L:, L:])), N)
 
     def __add__(self, other: _Moments) -> _Moments:
         return _Moments(self.xx + other.xx, self.xy + other.xy, self.yy + other.yy, self.windows + other.windows)
@@ -127,31 +176,32 @@ class _Moments:
         return float(squared) / (self.windows * len(weight))
 
 
-def _pieces(blocks: Iterable[Block]) -> Iterator[tuple[Floats, Floats]]:
-    """Blocks cut to bounded memory, without the windows in which a value is missing."""
-    for x, y in blocks:
+def _checked(blocks: Iterable[Block]) -> Iterator[tuple[Floats, Floats, Floats | None]]:
+    for x, y, *rest in blocks:
         x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
-        if x.ndim != 2 or y.ndim != 2 or len(x) != len(y):
-            raise ShapeError(f"block: expected windows x (n, L) and y (n, H), got {x.shape} and {y.shape}")
-        step = max(1, BLOCK_VALUES // x.shape[1])
-        for first in range(0, len(x), step):
-            a, b = x[first : first + step], y[first : first + step]
-            whole = ~(np.isnan(a).any(axis=1) | np.isnan(b).any(axis=1))
-            if whole.any():
-                yield a[whole], b[whole]
+        scale = np.asarray(rest[0], np.float64) if rest else None
+        if x.ndim != 2 or y.ndim != 2 or len(x) != len(y) or (scale is not None and scale.shape != (len(x), 1)):
+            raise ShapeError(
+                f"block: expected windows x (n, L) and y (n, H), and a scale (n, 1) or none, got {x.shape}, {y.shape} "
+                f"and {None if scale is None else scale.shape}"
+            )
+        yield x, y, scale
 
 
-def _normalised(x: Floats, y: Floats, center: Center, scaled: bool) -> tuple[Floats, Floats]:
+def _normalised(x: Floats, y: Floats, scale: Floats | None, center: Center, scaled: bool) -> tuple[Floats, Floats]:
     c = centre(x, center)
     x, y = x - c, y - c
+    if scale is not None:
+        x /= scale
+        y /= scale
     if not scaled:
         return x, y
     # The scale is only a weight in the fit (W is homogeneous), so it may see y: with x alone, a window that is almost
     # constant before a jump would outweigh all others.
     energy = (np.square(x).sum(axis=1) + np.square(y).sum(axis=1)) / (x.shape[1] + y.shape[1])
     moving = energy > 0  # a constant window says nothing about W
-    scale = np.sqrt(energy[moving])[:, None]
-    return x[moving] / scale, y[moving] / scale
+    size = np.sqrt(energy[moving])[:, None]
+    return x[moving] / size, y[moving] / size
 
 
 def fit_ridge(
@@ -171,7 +221,8 @@ def fit_ridge(
 
     Parameters
     ----------
-    blocks : pairs (x (n, L), y (n, H)) of raw values, of any number of series; windows with NaN are left out
+    blocks : pairs (x (n, L), y (n, H)) of raw values, of any number of series; windows with NaN are left out; or
+        triples with a scale (n, 1) above 0, by which each window is divided
     validation : the same, of later windows; without any, the first penalty and look-back are taken
     penalties : λ > 0, in units of the mean eigenvalue of XᵀX
     lookbacks : lengths up to L to choose from, the rows nearest to the forecast; none for L alone
@@ -183,7 +234,7 @@ def fit_ridge(
     Raises
     ------
     SettingError : no penalties, one that is not positive, a look-back that does not fit, an unknown centre
-    ShapeError : blocks that are not pairs of (n, L) and (n, H)
+    ShapeError : blocks that are not (n, L) and (n, H), and (n, 1) where there is a scale
     HistoryError : not one complete window to fit on
 
     References

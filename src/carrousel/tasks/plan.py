@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,7 @@ SEASONS = (1, 2, 3, 4, 7, 10, 14, 21, 30)
 """Look-backs tried, in seasons."""
 LONGEST_PATCH = 48
 BLOCK = 4096  # windows normalised at a time
+LONG = 256  # windows one behind the other that are not copied together with others
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -185,14 +187,43 @@ class Blocks:
 
     def __call__(self) -> Iterator[tuple[Index, int, Floats, Floats]]:
         """Series (n,), target, look-back windows (n, L) with gaps filled, and what followed (n, H), gaps NaN."""
-        panel = self.split.panel
-        for first in range(0, len(self.origins), BLOCK):
-            rows = self.origins[first : first + BLOCK]
-            owner = np.searchsorted(panel.starts, rows, side="right") - 1
-            behind = np.maximum(rows[:, None] + np.arange(-self.look_back, 0), panel.starts[owner][:, None])
-            ahead = rows[:, None] + np.arange(self.split.horizon)
+        panel, L = self.split.panel, self.look_back
+        # Windows of rows that lie one behind the other are copied whole, which is far faster than value by value.
+        filled = [_windows(column, L) for column in np.ascontiguousarray(self.filled.T)]
+        after = [_windows(column, self.split.horizon) for column in np.ascontiguousarray(panel.target.T)]
+        owner = np.searchsorted(panel.starts, self.origins, side="right") - 1
+        early = self.origins - L < panel.starts[owner]  # windows that begin before their series
+        for a, b in _blocks(self.origins, owner, early):
+            rows, series = self.origins[a:b], owner[a:b]
             for k in range(panel.target.shape[1]):
-                yield owner, k, self.filled[behind, k], panel.target[ahead, k]
+                if not early[a:b].any() and rows[-1] - rows[0] == b - a - 1:
+                    at = slice(int(rows[0]), int(rows[-1]) + 1)
+                    yield series, k, filled[k][at.start - L : at.stop - L], after[k][at]
+                    continue
+                x = filled[k][np.maximum(rows - L, 0)]
+                some = np.flatnonzero(early[a:b])
+                first = panel.starts[series[some]]
+                x[some] = self.filled[np.maximum(rows[some, None] + np.arange(-L, 0), first[:, None]), k]
+                yield series, k, x, after[k][rows]
+
+
+def _blocks(origins: Index, owner: Index, early: npt.NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
+    """Bounds of blocks of at most ``BLOCK`` origins; long runs of whole windows of one series have their own."""
+    ends = np.flatnonzero((np.diff(origins) != 1) | (np.diff(owner) != 0) | (np.diff(early) != 0)) + 1
+    begun = 0
+    spans: list[tuple[int, int]] = []
+    for a, b in pairwise([0, *ends.tolist(), len(origins)]):
+        if b - a >= LONG:
+            spans += [(begun, a), (a, b)]
+            begun = b
+    for a, b in (*spans, (begun, len(origins))):
+        yield from ((first, min(first + BLOCK, b)) for first in range(a, b, BLOCK))
+
+
+def _windows(column: Floats, length: int) -> Floats:
+    """Every stretch of so many rows of (R,), as a view; of the row numbers too that a shorter column does not have."""
+    padded = np.concatenate([column, np.zeros(max(0, length - len(column)))])
+    return np.lib.stride_tricks.sliding_window_view(padded, length)
 
 
 def learn(
