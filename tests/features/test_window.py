@@ -1,5 +1,7 @@
 """Windows: cut where they should be, filled without looking ahead, normalised so that level and unit do not matter."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -97,6 +99,18 @@ def test_cut_gives_the_same_windows_to_torch_and_numpy():
     norms = normalise(ours.target, unit), normalise(theirs.target, torch.as_tensor(unit))
     for a, b in zip(*norms, strict=True):
         np.testing.assert_array_equal(a, b.numpy())
+
+
+@pytest.mark.parametrize("convert", [np.asarray, torch.as_tensor])
+def test_whole_windows_are_those_cut_row_by_row(convert):
+    two = replace(panel(list(range(30)), list(range(100, 140)), past=2, future=1))
+    g = replace(grid(two), target=np.stack([np.arange(70.0), -np.arange(70.0)], axis=1)).map(convert)
+    origin, steps = convert(np.array([12, 25, 42, 60, 70 - 5])), convert(offsets(12, 5, 4))
+    plain, rows = cut(g, origin, steps, horizon=5, patch=4)
+    whole, same_rows = cut(g, origin, steps, horizon=5, patch=4, whole=True)
+    for a, b in zip((*plain, rows), (*whole, same_rows), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
 
 
 @given(st.floats(-1e3, 1e3))

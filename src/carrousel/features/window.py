@@ -115,7 +115,9 @@ def prepare(panel: Panel, *, past: Scaler, future: Scaler, static: Scaler, calen
     )
 
 
-def cut(grid: Grid, origin: Array, steps: Array, *, horizon: int, patch: int) -> tuple[WindowBatch, Array]:
+def cut(
+    grid: Grid, origin: Array, steps: Array, *, horizon: int, patch: int, whole: bool = False
+) -> tuple[WindowBatch, Array]:
     """Cut windows by index.
 
     Parameters
@@ -123,6 +125,8 @@ def cut(grid: Grid, origin: Array, steps: Array, *, horizon: int, patch: int) ->
     grid : R rows
     origin : int64 (N,) the first row to forecast; a window that would begin before its series repeats its first row
     steps : int64 (L + M * patch,), from -L to M * patch - 1, on the device of the grid
+    whole : no window begins before its series; the past is then copied window by window instead of row by row, which
+        takes a fifth of the time
 
     Returns
     -------
@@ -131,22 +135,37 @@ def cut(grid: Grid, origin: Array, steps: Array, *, horizon: int, patch: int) ->
     ahead = -(-horizon // patch) * patch
     look_back = len(steps) - ahead
     last = len(grid.target) - 1
-    behind = (origin[:, None] + steps[:look_back]).clip(min=grid.first[origin][:, None])
     beyond = origin[:, None] + steps[look_back:]
     within = beyond[:, :horizon]
     inside = (steps[look_back:] < horizon)[None, :, None]  # a last patch reaching past the horizon reads zeros there
     beyond = beyond.clip(max=last)
     owner = grid.owner[origin]
+    if whole:
+        behind = origin - look_back
+        target, past, calendar_past = (
+            _stretches(array, look_back)[behind, ::every]
+            for array, every in ((grid.target, 1), (grid.past, 1), (grid.calendar, patch))
+        )
+    else:
+        behind = (origin[:, None] + steps[:look_back]).clip(min=grid.first[origin][:, None])
+        target, past, calendar_past = grid.target[behind], grid.past[behind], grid.calendar[behind[:, ::patch]]
     batch = WindowBatch(
-        target=grid.target[behind],
-        past=grid.past[behind],
+        target=target,
+        past=past,
         future=grid.future[beyond] * inside,
-        calendar_past=grid.calendar[behind[:, ::patch]],
+        calendar_past=calendar_past,
         calendar_future=grid.calendar[beyond[:, ::patch]],
         static=grid.static[owner],
         series=grid.series[owner],
     )
     return batch, within
+
+
+def _stretches(array: Array, length: int) -> Array:
+    """Every stretch of so many rows of (R, C), as a view (R - length + 1, length, C)."""
+    if isinstance(array, np.ndarray):
+        return np.lib.stride_tricks.sliding_window_view(array, length, axis=0).swapaxes(1, 2)
+    return array.unfold(0, length, 1).transpose(1, 2)
 
 
 def offsets(look_back: int, horizon: int, patch: int) -> npt.NDArray[np.int64]:

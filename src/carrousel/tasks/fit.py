@@ -30,6 +30,7 @@ from carrousel.features.window import (
 )
 from carrousel.heads.conformal import conformal_offset
 from carrousel.heads.quantile import pinball_loss
+from carrousel.layers.compiled import multiplies_bfloat16
 from carrousel.layers.patch import PatchLSTM
 from carrousel.metrics import mae
 from carrousel.native import Dtype, chosen
@@ -71,13 +72,16 @@ class Windows:
         self.grid, self.origins, self.unit, self.sizes = grid, origins, unit, sizes
         steps = offsets(sizes.look_back, sizes.horizon, sizes.patch)
         self.steps = torch.as_tensor(steps, device=origins.device)
+        self.whole = bool((origins - sizes.look_back >= grid.first[origins]).all())
 
     def __len__(self) -> int:
         return len(self.origins)
 
     def __call__(self, index: Tensor) -> Example:
         origin = self.origins[index]
-        batch, ahead = cut(self.grid, origin, self.steps, horizon=self.sizes.horizon, patch=self.sizes.patch)
+        batch, ahead = cut(
+            self.grid, origin, self.steps, horizon=self.sizes.horizon, patch=self.sizes.patch, whole=self.whole
+        )
         owner = self.grid.owner[origin]
         unit = self.unit[owner]
         normalised, level = normalise(batch.target, unit)
@@ -273,12 +277,14 @@ def fit_members(
         parts = torch.arange(len(held_out), device=place).split(1024)
         return sum(float(loss(model, held_out(part))) * len(part) for part in parts) / len(held_out)
 
+    # The linear path keeps float32: its error is that of every forecast, and its products are a small part.
+    mixed = place.type == "cpu" and multiplies_bfloat16()
     weights: dict[str, npt.NDArray[np.float32]] = {}
     histories: list[History] = []
     for member in range(sizes.members):
         seed = settings.seed + member
         with seeded(seed):
-            model = PatchLSTM(sizes, dropout=dropout).to(place)
+            model = PatchLSTM(sizes, dropout=dropout, mixed=mixed).to(place)
         if path is not None:
             _start(model, batches, path, levels)
         else:
