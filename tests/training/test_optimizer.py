@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 from itertools import pairwise
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from carrousel.errors import SettingError
 from carrousel.training import TrainingSettings, layer_groups, parameter_groups, silent, train
 from carrousel.training import loop as training_loop
-from carrousel.training.optimizer import Fused, load_optimizer_tensors, make_optimizer, optimizer_tensors
+from carrousel.training.optimizer import Average, Fused, load_optimizer_tensors, make_optimizer, optimizer_tensors
 from carrousel.training.state import NONMONOTONE
 
 
@@ -122,6 +123,22 @@ def test_parameters_that_no_fused_kernel_takes_are_left_to_torch() -> None:
     load_optimizer_tensors(again, model, optimizer_tensors(optimizer, model))
     assert_same_bits(optimizer_tensors(again, model), optimizer_tensors(optimizer, model))
     again.step()
+
+
+def test_the_average_follows_what_is_trained_and_keeps_what_is_not() -> None:
+    model = network(dropout=0.0)
+    model.head.weight.requires_grad_(False)
+    average = Average(model, copy.deepcopy(model), 0.99)
+    trained, frozen = model.head.bias.detach().clone(), model.head.weight.clone()
+    for step in range(3):
+        with torch.no_grad():
+            model.head.bias.add_(1.0)
+        average.update(step)
+        share = min(0.99, (1 + step) / (10 + step))
+        trained = share * trained + (1 - share) * model.head.bias.detach()
+    torch.testing.assert_close(average.model.head.bias, trained)
+    assert torch.equal(average.model.head.weight, frozen)
+    assert not any(parameter.requires_grad for parameter in average.model.parameters())
 
 
 def test_training_does_not_import_torchs_compiler() -> None:

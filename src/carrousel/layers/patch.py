@@ -116,9 +116,8 @@ class PatchLSTM(nn.Module):
         fork = LSTMState(*(part.repeat_interleave(sizes.ahead, 1, output_size=rows * sizes.ahead) for part in state))
         step, _ = self._recur(ahead.reshape(rows * sizes.ahead, 1, -1), fork)
 
-        correction = self.head(dropout(step, self.dropout, self.training)).reshape(
-            rows, -1, sizes.targets, sizes.quantiles
-        )
+        correction = self.head(dropout(step.float(), self.dropout, self.training))
+        correction = correction.reshape(rows, -1, sizes.targets, sizes.quantiles)
         # One product of matrices: of (N, K, L) as it lies, torch would make N·K products of a vector.
         each = self.maps(target.transpose(1, 2).reshape(-1, sizes.look_back))
         each = each.reshape(rows, sizes.targets, sizes.maps, sizes.horizon)
@@ -130,9 +129,9 @@ class PatchLSTM(nn.Module):
         return linear.unsqueeze(3) + correction[:, : sizes.horizon]
 
     def _recur(self, x: Tensor, state: LSTMState | None) -> tuple[Tensor, LSTMState]:
-        """The LSTM, in training with its products in bfloat16 where that was asked for; float32 in and out."""
+        """The LSTM; in training with its products, and then its output, in bfloat16 where that was asked for."""
         if not (self.mixed and self.training):
             return self.lstm(x, state)
         with torch.autocast(x.device.type, torch.bfloat16):
             y, (h, c) = self.lstm(x, state)
-        return y.float(), LSTMState(h.float(), c.float())
+        return y, LSTMState(h.float(), c.float())

@@ -47,7 +47,7 @@ SHARED = ("maps", "mixture")  # layers of the linear path, which all members hav
 OWN_CALIBRATION = 500  # windows; a series with fewer is calibrated by all series together
 CALIBRATION_WINDOWS = 8192  # evenly spread over the validation part
 ROUNDING_WINDOWS = 256  # the differences between precisions are small and alike in all windows
-VALIDATION_WINDOWS = 8192  # enough for a stable early-stopping score; more only cost time
+VALIDATION_WINDOWS = 4096  # enough for a stable early-stopping score; more only cost time
 
 
 @dataclass(frozen=True)

@@ -108,8 +108,9 @@ class FittedForecaster:
             [np.empty((0, self.sizes.horizon, self.sizes.targets))],
             [np.empty((0, *self.offset.shape[1:]))],
         )
+        whole = bool((rows - self.sizes.look_back >= grid.first[rows]).all())
         for part in _blocks(np.arange(len(rows))):
-            batch, _ = cut(grid, rows[part], steps, horizon=self.sizes.horizon, patch=self.sizes.patch)
+            batch, _ = cut(grid, rows[part], steps, horizon=self.sizes.horizon, patch=self.sizes.patch, whole=whole)
             point, value = self.decoder(batch, unit[series[part]])
             points.append(point)
             values.append(value)

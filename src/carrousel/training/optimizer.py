@@ -193,8 +193,11 @@ class Average:
         self.model = copy.requires_grad_(False)
         self.since: int | None = None if decay is None else 0  # the step that it begins with
         self._decay = decay
-        self._averaged: list[Tensor] = list(copy.parameters())
-        self._current: list[Tensor] = list(source.parameters())
+        # What is not trained is its own average.
+        trained = [(mine, theirs) for mine, theirs in zip(copy.parameters(), source.parameters(), strict=True)
+                   if theirs.requires_grad]  # fmt: skip
+        self._averaged: list[Tensor] = [mine for mine, _ in trained]
+        self._current: list[Tensor] = [theirs for _, theirs in trained]
         self._buffers = list(zip(copy.buffers(), source.buffers(), strict=True))
 
     @torch.no_grad()
