@@ -305,16 +305,15 @@ void products(const typename F::Real* w, std::size_t outputs, std::size_t k, std
         }
 }
 
-// ---- C += Σ_k a_k b_kᵀ: some of the sum at a time, all b's of it in blocks, some rows of C in panels of ROWS ----
+// ---- C += Σ_k a_k b_kᵀ: some of the sum at a time, all b's of it in blocks, some rows of C in panels ----
 
 constexpr std::size_t SUMMED = 512;       // words: a block of as many stays in the second-level cache
 constexpr std::size_t ROWS_AT_ONCE = 96;  // of C, and so do their panels
-template <class F>
-constexpr std::size_t PANEL = SUMMED* ROWS + 16;  // the last words of a panel are written in whole vectors
+constexpr std::size_t PANEL = 16;         // rows of C: a panel is written line by line, and read by tiles of up to ROWS
 
 template <class F>
 std::size_t outer_scratch(std::size_t columns, std::size_t terms) {
-    return ROWS_AT_ONCE / ROWS * PANEL<F> + (columns + terms * BLOCK<F>)*SUMMED;
+    return ROWS_AT_ONCE * SUMMED + (columns + terms * BLOCK<F>)*SUMMED;
 }
 
 template <class F, class Real = typename F::Real>
@@ -358,13 +357,30 @@ void pack_panels(const Outer<Real>& task, std::size_t from, std::size_t count, s
     for (std::size_t begin = from; begin < end; begin += side) {
         const std::size_t until = end - begin < side ? end : begin + side;
         if (task.sum != nullptr) add_values(task, begin, until, first, rows);
-        for (std::size_t row = 0, panel = 0; row < rows && task.count > 0; row += ROWS, panel += PANEL<F>)
-            for (std::size_t j = begin; j < until; j += F::AT_ONCE)
-                for (std::size_t r = 0; r < ROWS && row + r < rows; r += WIDE<F>) {
-                    const std::size_t at = first + row + r;
-                    put(out + panel + (j - from) / F::AT_ONCE * ROWS + r,
-                        F::words(task.a[j] + at, j + 1 < end ? task.a[j + 1] + at : nullptr, task.width - at));
-                }
+        for (std::size_t j = begin; j < until && task.count > 0; j += F::AT_ONCE)
+            for (std::size_t r = 0; r < rows; r += WIDE<F>) {
+                const Real *even = task.a[j] + first + r, *odd = j + 1 < end ? task.a[j + 1] + first + r : nullptr;
+                put(out + (r / PANEL * SUMMED + (j - from) / F::AT_ONCE) * PANEL + r % PANEL,
+                    F::words(even, odd, task.width - first - r));
+            }
+    }
+}
+
+// To a block of columns of some rows of C.
+template <class F, class Real = typename F::Real, class Word = typename F::Word>
+void add_panel(const OuterTerm<Real>& term, const Word* w, std::size_t first, std::size_t words, const Word* panel,
+               std::size_t rows, std::size_t row) {
+    const std::size_t parts = (rows + ROWS - 1) / ROWS;
+    for (std::size_t part = 0, from = 0; part < parts; ++part) {
+        const std::size_t some = rows / parts + (part < rows % parts);
+        const Word* x[ROWS];
+        Real* y[ROWS];
+        for (std::size_t k = 0; k < some; ++k) {
+            x[k] = panel + from + k;
+            y[k] = term.c + (row + from + k) * term.columns;
+        }
+        product_tile_of<F, PANEL, true>(some, term.columns - first)(w, first, term.columns, words, x, nullptr, y);
+        from += some;
     }
 }
 
@@ -372,7 +388,7 @@ template <class F, class Real = typename F::Real>
 void outer(const Outer<Real>& task, Real* scratch) {
     using Word = typename F::Word;
     constexpr std::size_t at_once = SUMMED * F::AT_ONCE;
-    Real* const blocks = scratch + ROWS_AT_ONCE / ROWS * PANEL<F>;
+    Real* const blocks = scratch + ROWS_AT_ONCE * SUMMED;
     for (std::size_t from = 0; from < task.k; from += at_once) {
         const std::size_t count = task.k - from < at_once ? task.k - from : at_once, words = words_of<F>(count);
         Real* block = blocks;
@@ -386,16 +402,10 @@ void outer(const Outer<Real>& task, Real* scratch) {
             for (std::size_t n = 0; n < task.count; ++n) {
                 const OuterTerm<Real>& term = task.terms[n];
                 for (std::size_t first = 0; first < term.columns; first += BLOCK<F>, w += BLOCK<F> * SUMMED)
-                    for (std::size_t r = 0; r < rows; r += ROWS) {
-                        const Word* x[ROWS];
-                        Real* y[ROWS];
-                        const std::size_t some = rows - r < ROWS ? rows - r : ROWS;
-                        for (std::size_t k = 0; k < some; ++k) {
-                            x[k] = reinterpret_cast<const Word*>(scratch + r / ROWS * PANEL<F>) + k;
-                            y[k] = term.c + (row + r + k) * term.columns;
-                        }
-                        product_tile_of<F, ROWS, true>(some, term.columns - first)(
-                            reinterpret_cast<const Word*>(w), first, term.columns, words, x, nullptr, y);
+                    for (std::size_t panel = 0; panel < rows; panel += PANEL) {
+                        const std::size_t there = rows - panel < PANEL ? rows - panel : PANEL;
+                        const Word* own = reinterpret_cast<const Word*>(scratch + panel * SUMMED);
+                        add_panel<F>(term, reinterpret_cast<const Word*>(w), first, words, own, there, row + panel);
                     }
             }
         }
