@@ -46,13 +46,32 @@ Workspace<Real> packed(const Trainer<Real>& trainer, const Real* w, std::size_t 
     return space;
 }
 
-template <class Real, class Run>
-void recur(const Trainer<Real>& trainer, const Scan<Real>& s, std::size_t threads, bool transposed, const Run& run) {
+std::size_t worthwhile(std::size_t threads, std::size_t rows, std::size_t columns, std::size_t k) {
+    const double work = static_cast<double>(rows) * static_cast<double>(columns) * static_cast<double>(k);
+    return work < 100 * WORTHWHILE ? 1 : std::max<std::size_t>(threads, 1);
+}
+
+// Threads that the rows of a recurrence are shared out among.
+template <class Real>
+std::size_t sharers(const Scan<Real>& s, std::size_t threads) {
+    if (static_cast<double>(s.N * s.H) * static_cast<double>(s.G * s.P) < WORTHWHILE) threads = 1;
+    return std::clamp<std::size_t>(threads, 1, std::max<std::size_t>(s.N, 1));
+}
+
+// Whether the input's products are made apart from the recurrence: there are threads for them that it leaves idle.
+template <class Real>
+bool apart(const Scan<Real>& s, std::size_t threads) {
+    return sharers(s, threads) < worthwhile(threads, s.M, s.G * s.H, s.E);
+}
+
+// ih: packed as the pass needs it, or null.
+template <class Real, class Pass>
+void recur(const Trainer<Real>& trainer, const Scan<Real>& s, std::size_t threads, bool transposed, const Real* ih,
+           const Real* bias, Pass pass) {
     const std::size_t wide = s.G * s.H;
     const Workspace<Real> hh = packed(trainer, s.w_hh, transposed ? s.P : wide, transposed ? wide : s.P, transposed);
     const Workspace<Real> hr = packed(trainer, s.w_hr, transposed ? s.H : s.P, transposed ? s.P : s.H, transposed);
-    if (static_cast<double>(s.N * s.H) * static_cast<double>(s.G * s.P) < WORTHWHILE) threads = 1;
-    const std::size_t shares = std::clamp<std::size_t>(threads, 1, std::max<std::size_t>(s.N, 1));
+    const std::size_t shares = sharers(s, threads);
     // Longest first, dealt out in turn, so that every share has rows of all lengths.
     std::vector<std::size_t> order(s.N);
     std::iota(order.begin(), order.end(), std::size_t{0});
@@ -66,23 +85,16 @@ void recur(const Trainer<Real>& trainer, const Scan<Real>& s, std::size_t thread
         dealt[share].push_back(order[k]);
     }
     for (std::size_t k = 0; k < shares; ++k) scratch[k] = Workspace<Real>(trainer.scratch(s, dealt[k].size()));
+    const ScanWeights<Real> weights{ih, hh.data(), hr.data(), bias};
     share_out(shares, [&](std::size_t share) {
-        run(ScanRows{dealt[share].data(), dealt[share].size()}, hh.data(), hr.data(), scratch[share].data());
+        pass(s, ScanRows{dealt[share].data(), dealt[share].size()}, weights, scratch[share].data());
     });
 }
 
 // ---- products over all cells ----
 
-std::size_t worthwhile(std::size_t threads, std::size_t rows, std::size_t columns, std::size_t k) {
-    const double work = static_cast<double>(rows) * static_cast<double>(columns) * static_cast<double>(k);
-    return work < 100 * WORTHWHILE ? 1 : std::max<std::size_t>(threads, 1);
-}
-
 // Rows of a product that stay in the second-level cache while all weights pass.
 constexpr std::size_t CELLS_AT_ONCE = 96;
-
-// Cells whose gradients are summed while they are in that cache.
-constexpr std::size_t CELLS_SUMMED = 64;
 
 // y = b + W x for the cells from `first` on; x(cell), y(cell): where.
 template <class Real, class From, class To>
@@ -117,34 +129,45 @@ const Real* before(const Scan<Real>& s, std::size_t cell, const Real* initial, c
     return at(s.reverse ? here + s.N : here - s.N);
 }
 
-// The gates' part that is there before the recurrence.
+// The gates' part that is there before the recurrence, where it is made apart.
 template <class Real>
-void drive(const Trainer<Real>& trainer, const Scan<Real>& s, std::size_t threads) {
-    const std::size_t wide = s.G * s.H;
-    const bool normed = s.gain_ih != nullptr;
-    const Workspace<Real> weights = packed(trainer, s.w_ih, wide, s.E, false);
-    const std::size_t shares = worthwhile(threads, s.M, wide, s.E);
+void drive(const Trainer<Real>& trainer, const Scan<Real>& s, std::size_t threads, const Real* ih, const Real* bias) {
+    const std::size_t wide = s.G * s.H, shares = worthwhile(threads, s.M, wide, s.E);
     const std::size_t size = trainer.products_scratch(CELLS_AT_ONCE, s.E);
-    const Workspace<Real> scratch(product(shares, size)), both(s.b_hh == nullptr ? 0 : wide);
-    const Real* bias = normed ? nullptr : s.b_ih;
-    if (bias != nullptr && s.b_hh != nullptr) {
-        for (std::size_t k = 0; k < wide; ++k) both.data()[k] = bias[k] + s.b_hh[k];
-        bias = both.data();
-    }
-    Real* const to = normed ? s.a_hat : s.z;
+    const Workspace<Real> scratch(product(shares, size));
+    Real* const to = s.gain_ih == nullptr ? s.z : s.a_hat;
     share_out(shares, [&](std::size_t share) {
         const std::size_t first = s.M * share / shares, end = s.M * (share + 1) / shares;
         multiply(
-            trainer, weights.data(), wide, s.E, first, end,
-            [&](std::size_t cell) { return s.x + place(s, cell) * s.E; }, bias,
+            trainer, ih, wide, s.E, first, end, [&](std::size_t cell) { return s.x + place(s, cell) * s.E; }, bias,
             [&](std::size_t cell) { return to + cell * wide; }, scratch.data() + share * size);
-        if (normed) trainer.normalise(s, first, end);
+        if (s.gain_ih != nullptr) trainer.normalise(s, first, end);
     });
 }
 
-// Gradients of all parameters and of x from those of the gates.
+// Gradients that are sums of all rows'.
 template <class Real>
-void gradients(const Trainer<Real>& trainer, const Scan<Real>& s, std::size_t threads) {
+void add_sums(const Scan<Real>& s) {
+    const std::size_t wide = s.G * s.H, width = sums_width(s);
+    const Real* from = s.sums;
+    const auto add = [&](Real* to, std::size_t count) {
+        for (std::size_t row = 0; to != nullptr && row < s.N; ++row)
+            for (std::size_t k = 0; k < count; ++k) to[k] += from[row * width + k];
+        from += count;
+    };
+    if (s.gain_hh != nullptr) {
+        add(s.d_b_ih, wide);
+        add(s.d_gain_ih, wide);
+        add(s.d_gain_hh, wide);
+        add(s.d_gain_c, s.H);
+        add(s.d_bias_c, s.H);
+    }
+    if (s.peephole != nullptr) add(s.d_peephole, (s.G - 1) * s.H);
+}
+
+// Gradients of all weights from those of the gates; and of x by ih, packed transposed, or null.
+template <class Real>
+void gradients(const Trainer<Real>& trainer, const Scan<Real>& s, std::size_t threads, const Real* ih) {
     const std::size_t wide = s.G * s.H, H = s.H;
     const bool normed = s.gain_ih != nullptr;
     using Rows = std::vector<const Real*>;
@@ -163,77 +186,26 @@ void gradients(const Trainer<Real>& trainer, const Scan<Real>& s, std::size_t th
     });
     const Rows d_z = values(s.d_z, wide), d_p = values(s.d_p, s.P), m = values(s.m, H);
     const Rows d_a = values(normed ? s.d_a : nullptr, wide), d_r = values(normed ? s.d_r : nullptr, wide);
-    const Rows a_hat = values(normed ? s.a_hat : nullptr, wide), r_hat = values(normed ? s.r_hat : nullptr, wide);
-    const Rows d_u = values(normed ? s.d_u : nullptr, H), u_hat = values(normed ? s.u_hat : nullptr, H);
-    Rows mask, c, candidate, d_f, d_o;
+    Rows mask;
     if (s.mask_h != nullptr) mask = rows_of([&](std::size_t cell) { return s.mask_h + place(s, cell) % s.N * s.P; });
-    if (s.d_peephole != nullptr) {
-        c = rows_of([&](std::size_t cell) {
-            const Real* initial = s.c_0 + place(s, cell) % s.N * H;
-            return before(s, cell, initial, [&](std::size_t earlier) -> const Real* {
-                return s.c + (s.cell == nullptr ? earlier : static_cast<std::size_t>(s.cell[earlier])) * H;
-            });
-        });
-        candidate = values(s.candidate != nullptr ? s.candidate : s.c, H);
-        d_f = values(s.d_z + H, wide), d_o = values(s.d_z + (s.G - 1) * H, wide);
-    }
 
     const OuterTerm<Real> of_x{x.data(), nullptr, s.E, s.d_w_ih};
     const OuterTerm<Real> of_h{h.data(), mask.empty() ? nullptr : mask.data(), s.P, s.d_w_hh};
     const OuterTerm<Real> of_both[] = {of_x, of_h}, of_m{m.data(), nullptr, H, s.d_w_hr};
     std::vector<Outer<Real>> tasks;
-    std::vector<ColumnSum<Real>> sums;
-    std::size_t summed = 0;  // columns of all sums
-    const auto sum = [&](const Rows& a, const Rows* b, std::size_t columns, Real* out) {
-        if (out == nullptr) return;
-        sums.push_back({a.data(), b == nullptr ? nullptr : b->data(), 0, 0, columns, out});
-        summed += columns;
-    };
     if (normed) {
         tasks.push_back({d_a.data(), s.M, wide, 0, wide, nullptr, &of_x, 1});
         tasks.push_back({d_r.data(), s.M, wide, 0, wide, nullptr, &of_h, 1});
-        sum(d_z, nullptr, wide, s.d_b_ih);
-        sum(d_z, &a_hat, wide, s.d_gain_ih);
-        sum(d_z, &r_hat, wide, s.d_gain_hh);
-        sum(d_u, &u_hat, H, s.d_gain_c);
-        sum(d_u, nullptr, H, s.d_bias_c);
     } else {
         tasks.push_back({d_z.data(), s.M, wide, 0, wide, s.d_b_ih, of_both, 2});
     }
     if (s.d_w_hr != nullptr) tasks.push_back({d_p.data(), s.M, s.P, 0, s.P, nullptr, &of_m, 1});
-    if (s.d_peephole != nullptr) {
-        sum(d_z, &c, H, s.d_peephole);
-        if (s.G == 4) sum(d_f, &c, H, s.d_peephole + H);
-        sum(d_o, &candidate, H, s.d_peephole + (s.G - 2) * H);
-    }
 
-    const Workspace<Real> weights = packed(trainer, s.d_x == nullptr ? nullptr : s.w_ih, s.E, wide, true);
     const std::size_t shares = worthwhile(threads, s.M, wide, s.E + s.P);
     const std::size_t size =
         round_up(std::max(trainer.outer_scratch(s.E + s.P + H, 2), trainer.products_scratch(CELLS_AT_ONCE, wide)), 16);
     const Workspace<Real> scratch(product(shares, size));
     const Real* d_drive = normed ? s.d_a : s.d_z;
-    // Sums of some cells each, whichever thread makes them, and then of those in their order: the same bits.
-    const std::size_t parts = sums.empty() && !normed ? 0 : (s.M + CELLS_SUMMED - 1) / CELLS_SUMMED;
-    const Workspace<Real> partial(product(parts, summed));
-    if (parts > 0)
-        share_out(shares, [&](std::size_t share) {
-            for (std::size_t part = parts * share / shares; part < parts * (share + 1) / shares; ++part) {
-                const std::size_t first = part * CELLS_SUMMED, end = std::min(first + CELLS_SUMMED, s.M);
-                Real* to = partial.data() + part * summed;
-                for (ColumnSum<Real> task : sums) {
-                    task.first = first, task.end = end, task.out = to;
-                    trainer.sum(task);
-                    to += task.columns;
-                }
-                if (normed) trainer.normalise_back(s, first, end);
-            }
-        });
-    for (std::size_t part = 0; part < parts; ++part) {
-        const Real* from = partial.data() + part * summed;
-        for (const ColumnSum<Real>& task : sums)
-            for (std::size_t k = 0; k < task.columns; ++k) task.out[k] += *from++;
-    }
     share_out(shares, [&](std::size_t share) {
         Real* own = scratch.data() + share * size;
         for (Outer<Real> task : tasks) {
@@ -242,45 +214,54 @@ void gradients(const Trainer<Real>& trainer, const Scan<Real>& s, std::size_t th
             task.first = first;
             trainer.outer(task, own);
         }
-        if (s.d_x != nullptr)
+        if (ih != nullptr)
             multiply(
-                trainer, weights.data(), s.E, wide, s.M * share / shares, s.M * (share + 1) / shares,
+                trainer, ih, s.E, wide, s.M * share / shares, s.M * (share + 1) / shares,
                 [&](std::size_t cell) { return d_drive + cell * wide; }, static_cast<const Real*>(nullptr),
                 [&](std::size_t cell) { return s.d_x + place(s, cell) * s.E; }, own);
     });
-    if (s.d_b_hh != nullptr) std::copy(s.d_b_ih, s.d_b_ih + wide, s.d_b_hh);
 }
 
 }  // namespace
 
 template <class Real>
 void scan_forward(const Trainer<Real>& trainer, const Scan<Real>& s, std::size_t threads) {
-    drive(trainer, s, threads);
-    recur(trainer, s, threads, false, [&](const ScanRows& rows, const Real* hh, const Real* hr, Real* scratch) {
-        trainer.forward(s, rows, hh, hr, scratch);
-    });
+    const std::size_t wide = s.G * s.H;
+    const Workspace<Real> ih = packed(trainer, s.w_ih, wide, s.E, false), both(s.b_hh == nullptr ? 0 : wide);
+    const Real* bias = s.gain_ih == nullptr ? s.b_ih : nullptr;
+    if (bias != nullptr && s.b_hh != nullptr) {
+        for (std::size_t k = 0; k < wide; ++k) both.data()[k] = bias[k] + s.b_hh[k];
+        bias = both.data();
+    }
+    const bool before = apart(s, threads);
+    if (before) drive(trainer, s, threads, ih.data(), bias);
+    recur(trainer, s, threads, false, before ? nullptr : ih.data(), bias, trainer.forward);
 }
 
 template <class Real>
 void scan_backward(const Trainer<Real>& trainer, const Scan<Real>& given, std::size_t threads) {
     Scan<Real> s = given;
-    const bool normed = s.gain_ih != nullptr, zoned = s.draw_c != nullptr || s.keep_c != 0;
+    const bool normed = s.gain_ih != nullptr;
     std::vector<Workspace<Real>> own;
-    const auto need = [&](Real*& member, std::size_t width, bool wanted) {
+    const auto need = [&](Real*& member, std::size_t count, bool wanted) {
         if (!wanted || member != nullptr) return;
-        own.emplace_back(product(s.M, width));
+        own.emplace_back(count);
         member = own.back().data();
     };
-    need(s.d_z, s.G * s.H, true);
+    need(s.d_z, product(s.M, s.G * s.H), true);
     if (s.d_a == nullptr) s.d_a = s.d_z;  // in its place
-    need(s.d_r, s.G * s.H, normed);
-    need(s.d_u, s.H, normed);
-    need(s.d_p, s.P, s.w_hr != nullptr);
-    need(s.candidate, s.H, zoned && s.d_peephole != nullptr);
-    recur(trainer, s, threads, true, [&](const ScanRows& rows, const Real* hh, const Real* hr, Real* scratch) {
-        trainer.backward(s, rows, hh, hr, scratch);
-    });
-    gradients(trainer, s, threads);
+    need(s.d_r, product(s.M, s.G * s.H), normed);
+    need(s.d_p, product(s.M, s.P), s.w_hr != nullptr);
+    if (s.sums == nullptr && sums_width(s) > 0) {
+        need(s.sums, product(s.N, sums_width(s)), true);
+        std::fill(s.sums, s.sums + s.N * sums_width(s), Real(0));
+    }
+    const Workspace<Real> ih = packed(trainer, s.d_x == nullptr ? nullptr : s.w_ih, s.E, s.G * s.H, true);
+    const bool after = apart(s, threads);
+    recur(trainer, s, threads, true, after ? nullptr : ih.data(), static_cast<const Real*>(nullptr), trainer.backward);
+    gradients(trainer, s, threads, after ? ih.data() : nullptr);
+    add_sums(s);
+    if (s.d_b_hh != nullptr) std::copy(s.d_b_ih, s.d_b_ih + s.G * s.H, s.d_b_hh);
 }
 
 #define CARROUSEL_TRAIN(Real)                                                         \

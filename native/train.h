@@ -43,9 +43,23 @@ struct Scan {
     // The backward's own; null: memory of this call.
     Real* d_z;        // (M, G·H)
     Real *d_a, *d_r;  // (M, G·H), with layer normalisation; else they are d_z. d_a may be d_z
-    Real* d_u;        // (M, H), with layer normalisation
     Real* d_p;        // (M, P), with projection
-    Real* candidate;  // (M, H): c before zoneout, with peepholes and zoneout
+    Real* sums;       // (N, sums_width): over each row's steps, 0 at first
+};
+
+// Of each row's sums, of which all rows' together are gradients: with layer normalisation of the biases, gain_ih,
+// gain_hh, gain_c and bias_c; of the peepholes.
+template <class Real>
+std::size_t sums_width(const Scan<Real>& s) {
+    return (s.gain_hh == nullptr ? 0 : 3 * s.G * s.H + 2 * s.H) + (s.peephole == nullptr ? 0 : (s.G - 1) * s.H);
+}
+
+// Of one pass, packed; null where a variant lacks them. ih: null, too, where its products are made apart, with
+// `multiply`; in the forward z, or with layer normalisation a_hat and z, then hold what the input adds.
+template <class Real>
+struct ScanWeights {
+    const Real *ih, *hh, *hr;
+    const Real* bias;  // what W_ih x begins with, or null
 };
 
 // Some rows for one thread, longest first.
@@ -72,15 +86,6 @@ struct Outer {
     std::size_t count;
 };
 
-// out (columns) = Σ_k a_k · b_k, elementwise, for k from `first` to `end`.
-template <class Real>
-struct ColumnSum {
-    const Real* const* a;  // k rows
-    const Real* const* b;  // k rows; null: 1
-    std::size_t first, end, columns;
-    Real* out;
-};
-
 // One instruction set's arithmetic. Sizes are in Reals; packed: a matrix in the form that `pack` makes.
 template <class Real>
 struct Trainer {
@@ -94,15 +99,12 @@ struct Trainer {
     void (*outer)(const Outer<Real>& task, Real* scratch);
     // columns: of all terms together.
     std::size_t (*outer_scratch)(std::size_t columns, std::size_t terms);
-    void (*sum)(const ColumnSum<Real>& task);
     // Layer normalisation of what the input adds to the gates, of the cells from `first` to `end`: a_hat, which holds
-    // W_ih x before, a_scale and z; and back from d_z to d_a.
+    // W_ih x before, a_scale and z.
     void (*normalise)(const Scan<Real>& scan, std::size_t first, std::size_t end);
-    void (*normalise_back)(const Scan<Real>& scan, std::size_t first, std::size_t end);
-    // w_hh, w_hr packed.
-    void (*forward)(const Scan<Real>& scan, const ScanRows& rows, const Real* w_hh, const Real* w_hr, Real* scratch);
-    // w_hh packed transposed, w_hr transposed.
-    void (*backward)(const Scan<Real>& scan, const ScanRows& rows, const Real* w_hh, const Real* w_hr, Real* scratch);
+    void (*forward)(const Scan<Real>& scan, const ScanRows& rows, const ScanWeights<Real>& weights, Real* scratch);
+    // Its weights are packed transposed. Fills d_z, d_a, d_r, d_p; adds to `sums`.
+    void (*backward)(const Scan<Real>& scan, const ScanRows& rows, const ScanWeights<Real>& weights, Real* scratch);
     std::size_t (*scratch)(const Scan<Real>& scan, std::size_t rows);
 };
 

@@ -1,172 +1,45 @@
-// The recurrence's arithmetic and that of the normalisations, included by train_kernel.cpp. Rows are independent, so
-// what it computes is the same bits on any number of threads. The letters are those of
-// src/carrousel/layers/reference.py.
+// The recurrence of some rows over all steps, included by train_kernel.cpp. Rows are independent, so what it computes
+// is the same bits on any number of threads. The letters are those of src/carrousel/layers/reference.py.
 #pragma once
 
-#include "train_product.h"
+#include "train_gate.h"
+#include "train_outer.h"
 
 namespace carrousel {
 namespace {
 
-// A namespace of their own: the engine's activations are those of simd.h.
-namespace training {
-
-// 1 / v for v of at least 1 that is not infinite, within some 1e-7 of it; faster than a division where there are
-// AVX-512's fourteen bits of it, which one step of Newton's doubles.
-INLINE vf inverse(vf v) {
-#if defined(__AVX512F__) && !defined(CARROUSEL_PLAIN)
-    const vf near = reinterpret_cast<vf>(_mm512_rcp14_ps(reinterpret_cast<__m512>(v)));
-    return near * fma(-v, near, splat(2.0f));
-#else
-    return splat(1.0f) / v;
-#endif
-}
-INLINE vf sigmoid(vf v) { return inverse(splat(1.0f) + exp_minus(v)); }
-INLINE vf tanh(vf v) {
-    const vf e = exp_minus_twice(v);
-    return (splat(1.0f) - e) * inverse(splat(1.0f) + e);
-}
-INLINE vd sigmoid(vd v) {
-    for (std::size_t k = 0; k < LANES<double>; ++k) v[k] = 0.5 * (1.0 + __builtin_tanh(0.5 * v[k]));
-    return v;
-}
-INLINE vd tanh(vd v) {
-    for (std::size_t k = 0; k < LANES<double>; ++k) v[k] = __builtin_tanh(v[k]);
-    return v;
-}
-
-}  // namespace training
-
-template <class Real>
-INLINE Real total(Vec<Real> v) {
-    Real parts[LANES<Real>];
-    put(parts, v);
-    for (std::size_t n = LANES<Real> / 2; n > 0; n /= 2)
-        for (std::size_t k = 0; k < n; ++k) parts[k] += parts[k + n];
-    return parts[0];
-}
-
-// ---- layer normalisation of one row: v to v̂ = (v − mean v) / s and s; and back ----
-
-template <class Real>
-void normalise(const Real* v, std::size_t n, Real* hat, Real& scale) {
-    constexpr std::size_t lanes = LANES<Real>;
-    Vec<Real> sum{};
-    for (std::size_t k = 0; k < n; k += lanes) sum += get(v + k, n - k);
-    const Real mean = total<Real>(sum) / static_cast<Real>(n);
-    Vec<Real> squares{};
-    for (std::size_t k = 0; k < n; k += lanes) {
-        Vec<Real> centred = get(v + k, n - k) - fill(mean);
-        if (n - k < lanes)
-            for (std::size_t lane = n - k; lane < lanes; ++lane) centred[lane] = 0;
-        squares = fma(centred, centred, squares);
-    }
-    const Real variance = total<Real>(squares) / static_cast<Real>(n);
-    scale = static_cast<Real>(__builtin_sqrt(static_cast<double>(variance) + 1e-5));
-    const Vec<Real> inverse = fill(Real(1) / scale);
-    for (std::size_t k = 0; k < n; k += lanes) put(hat + k, (get(v + k, n - k) - fill(mean)) * inverse, n - k);
-}
-
-// From d = ∂/∂(gain·v̂ + bias) to ∂/∂v; d may be out.
-template <class Real>
-void normalise_back(const Real* d, const Real* gain, const Real* hat, Real scale, std::size_t n, Real* out) {
-    constexpr std::size_t lanes = LANES<Real>;
-    Vec<Real> sum{}, along{};
-    for (std::size_t k = 0; k < n; k += lanes) {
-        const Vec<Real> own = get(d + k, n - k) * get(gain + k, n - k);
-        sum += own;
-        along = fma(own, get(hat + k, n - k), along);
-    }
-    const Vec<Real> mean = fill(total<Real>(sum) / static_cast<Real>(n));
-    const Vec<Real> slope = fill(total<Real>(along) / static_cast<Real>(n)), inverse = fill(Real(1) / scale);
-    for (std::size_t k = 0; k < n; k += lanes) {
-        const Vec<Real> own = get(d + k, n - k) * get(gain + k, n - k);
-        put(out + k, (own - mean - get(hat + k, n - k) * slope) * inverse, n - k);
-    }
-}
-
-template <class Real>
-void normalise_cells(const Scan<Real>& s, std::size_t first, std::size_t end) {
-    const std::size_t wide = s.G * s.H;
-    for (std::size_t cell = first; cell < end; ++cell) {
-        Real *hat = s.a_hat + cell * wide, *z = s.z + cell * wide;
-        normalise(static_cast<const Real*>(hat), wide, hat, s.a_scale[cell]);
-        for (std::size_t k = 0; k < wide; k += LANES<Real>) {
-            const std::size_t left = wide - k;
-            const Vec<Real> bias = s.b_ih == nullptr ? Vec<Real>{} : get(s.b_ih + k, left);
-            put(z + k, fma(get(s.gain_ih + k, left), get(hat + k, left), bias), left);
-        }
-    }
-}
-
-template <class Real>
-void normalise_cells_back(const Scan<Real>& s, std::size_t first, std::size_t end) {
-    const std::size_t wide = s.G * s.H;
-    for (std::size_t at = first * wide; first < end; ++first, at += wide)
-        normalise_back(s.d_z + at, s.gain_ih, s.a_hat + at, s.a_scale[first], wide, s.d_a + at);
-}
-
-// ---- sums over all cells ----
-
-// C vectors of columns from `column` on, the last of `left`.
-template <std::size_t C, class Real>
-INLINE void sum_some(const ColumnSum<Real>& task, std::size_t column, std::size_t left) {
-    Vec<Real> sum[C]{};
-    for (std::size_t k = task.first; k < task.end; ++k)
-#pragma GCC unroll 8
-        for (std::size_t c = 0; c < C; ++c) {
-            const std::size_t at = column + c * LANES<Real>;
-            const Vec<Real> own = get(task.a[k] + at, left);
-            sum[c] = task.b == nullptr ? sum[c] + own : fma(own, get(task.b[k] + at, left), sum[c]);
-        }
-    for (std::size_t c = 0; c < C; ++c) put(task.out + column + c * LANES<Real>, sum[c], left);
-}
-
-template <class Real>
-void sum_columns(const ColumnSum<Real>& task) {
-    std::size_t column = 0;
-    for (; column + 8 * LANES<Real> <= task.columns; column += 8 * LANES<Real>) sum_some<8>(task, column, LANES<Real>);
-    for (; column < task.columns; column += LANES<Real>) sum_some<1>(task, column, task.columns - column);
-}
-
-// ---- the recurrence ----
-
-// Where the rows of one thread stand at one step.
-template <class Real>
-struct Place {
-    std::size_t row, t, cell;
-    bool first;  // of its row: h and c before are the initial ones
-    std::size_t before, cell_before;
-};
-
-#define INLINE_LAMBDA __attribute__((always_inline))
-
 template <class F>
-class Recurrence {
+class Recurrence : Gates<typename F::Real> {
     using Real = typename F::Real;
+    using Word = typename F::Word;
+    using Base = Gates<Real>;
+    using Base::lanes, Base::length, Base::place, Base::h_before, Base::kept, Base::s;
+    using typename Base::Vector;
 
 public:
-    Recurrence(const Scan<Real>& scan, const ScanRows& rows, const Real* w_hh, const Real* w_hr, Real* scratch)
-        : s(scan), rows_(rows), w_hh_(w_hh), w_hr_(w_hr) {
-        const std::size_t n = rows.count, wide = s.G * s.H;
-        x_ = reinterpret_cast<const Real**>(scratch);
-        y_ = reinterpret_cast<Real**>(scratch + n * ADDRESS<Real>);
-        scratch += 2 * n * ADDRESS<Real>;
-        a_ = scratch;  // (n, max(G·H, P, H))
+    Recurrence(const Scan<Real>& scan, const ScanRows& rows, const ScanWeights<Real>& weights, Real* scratch)
+        : Base(scan, rows.order), rows_(rows), w_(weights) {
+        const std::size_t n = rows.count, cells = n + AHEAD, wide = s.G * s.H;
+        Real*** const lists[] = {&y_, &ahead_to_};
+        const Real*** const sources[] = {&x_, &start_};
+        for (Real*** list : lists) *list = reinterpret_cast<Real**>(scratch), scratch += cells * ADDRESS<Real>;
+        for (const Real*** list : sources)
+            *list = reinterpret_cast<const Real**>(scratch), scratch += cells * ADDRESS<Real>;
+        ahead_ = reinterpret_cast<const Word**>(scratch), scratch += cells * ADDRESS<Real>;
+        a_ = scratch;  // (n, max(G·H, P))
         scratch += n * (wide > s.P ? wide : s.P);
         d_h_ = scratch;
         d_c_ = d_h_ + n * s.P;
         d_m_ = d_c_ + n * s.H;
         keep_ = d_m_ + n * s.H;
         words_ = keep_ + n * s.P;
-        plain_ = s.G == 4 && s.peephole == nullptr && s.mask_g == nullptr && s.draw_c == nullptr && s.keep_c == 0 &&
-                 s.gain_c == nullptr;
+        ahead_words_ = reinterpret_cast<Word*>(words_ + words_size(s, cells));
     }
 
     static std::size_t scratch(const Scan<Real>& s, std::size_t n) {
-        const std::size_t wide = s.G * s.H;
-        return n * (2 * ADDRESS<Real> + (wide > s.P ? wide : s.P) + 2 * s.P + 2 * s.H) +
-               products_scratch<F>(n, wide > s.P ? wide : s.P);
+        const std::size_t cells = n + AHEAD, wide = s.G * s.H;
+        return 5 * cells * ADDRESS<Real> + n * ((wide > s.P ? wide : s.P) + 2 * s.P + 2 * s.H) + words_size(s, cells) +
+               (F::DIRECT ? 0 : cells * words_of<F>(wide));
     }
 
     void forward() {
@@ -179,24 +52,27 @@ public:
                 copy(s.c_0 + row * s.H, s.c_n + row * s.H, s.H);
             }
         }
-        std::size_t live = rows_.count;
-        for (std::size_t step = 0;; ++step) {
-            while (live > 0 && length(rows_.order[live - 1]) <= step) --live;
-            if (live == 0) return;
+        std::size_t driven = 0;
+        for (std::size_t step = 0, live = longest(0); live > 0; live = longest(++step)) {
+            if (w_.ih != nullptr && step == driven) driven = drive(step);
             forward_step(step, live);
         }
     }
 
     void backward() {
-        std::size_t longest = rows_.count ? length(rows_.order[0]) : 0;
         for (std::size_t k = 0; k < rows_.count; ++k) {
             start(s.d_h_n, rows_.order[k], s.P, d_h_ + k * s.P);
             start(s.d_c_n, rows_.order[k], s.H, d_c_ + k * s.H);
         }
-        std::size_t live = 0;
-        for (std::size_t step = longest; step-- > 0;) {
+        std::size_t live = 0, waiting = 0;
+        for (std::size_t step = rows_.count ? length(rows_.order[0]) : 0; step-- > 0;) {
             while (live < rows_.count && length(rows_.order[live]) > step) ++live;
-            backward_step(step, live);
+            backward_step(step, live, waiting);
+            if (w_.ih == nullptr) continue;
+            waiting += live;
+            if (waiting < AHEAD && step > 0) continue;
+            multiply<F>(w_.ih, s.E, s.G * s.H, waiting, ahead_, nullptr, ahead_to_);
+            waiting = 0;
         }
         for (std::size_t k = 0; k < rows_.count; ++k) {
             copy(d_h_ + k * s.P, s.d_h_0 + rows_.order[k] * s.P, s.P);
@@ -205,8 +81,14 @@ public:
     }
 
 private:
-    static constexpr std::size_t lanes = LANES<Real>;
-    using Vector = Vec<Real>;
+    // Cells whose products with W_ih are made at once, a few tiles: in the forward before the recurrence comes to them,
+    // in the backward when it has left them, so that what it adds to or made is in the cache.
+    static constexpr std::size_t AHEAD = 32;
+
+    static std::size_t words_size(const Scan<Real>& s, std::size_t cells) {
+        const std::size_t wide = s.G * s.H, widest = wide > s.P ? wide : s.P;
+        return products_scratch<F>(cells, widest > s.E ? widest : s.E);
+    }
 
     static void copy(const Real* from, Real* to, std::size_t n) { __builtin_memcpy(to, from, n * sizeof(Real)); }
 
@@ -217,23 +99,31 @@ private:
             copy(slopes + row * n, to, n);
     }
 
-    std::size_t length(std::size_t row) const {
-        return s.lengths == nullptr ? s.L : static_cast<std::size_t>(s.lengths[row]);
+    // Rows that have a step.
+    std::size_t longest(std::size_t step) const {
+        std::size_t live = rows_.count;
+        while (live > 0 && length(rows_.order[live - 1]) <= step) --live;
+        return live;
     }
-    std::size_t cell(std::size_t t, std::size_t row) const {
-        return s.cell == nullptr ? t * s.N + row : static_cast<std::size_t>(s.cell[t * s.N + row]);
-    }
-    Place<Real> place(std::size_t k, std::size_t step) const {
-        const std::size_t row = rows_.order[k];
-        const std::size_t t = s.reverse ? length(row) - 1 - step : step;
-        const std::size_t before = s.reverse ? t + 1 : t - 1;
-        return {row, t, cell(t, row), step == 0, before, step == 0 ? 0 : cell(before, row)};
-    }
-    const Real* h_before(const Place<Real>& p) const {
-        return p.first ? s.h_0 + p.row * s.P : s.y + (p.before * s.N + p.row) * s.P;
-    }
-    const Real* c_before(const Place<Real>& p) const {
-        return p.first ? s.c_0 + p.row * s.H : s.c + p.cell_before * s.H;
+
+    // What the input adds to the gates at this step and some that follow; the first that it leaves out.
+    std::size_t drive(std::size_t step) {
+        const std::size_t wide = s.G * s.H;
+        std::size_t count = 0, end = step;
+        const auto each_cell = [&](const auto& work) {
+            for (std::size_t at = step; at < end; ++at)
+                for (std::size_t k = 0, live = longest(at); k < live; ++k) work(place(k, at));
+        };
+        while (count < AHEAD && longest(end) > 0) count += longest(end++);
+        count = 0;
+        each_cell([&](const Place<Real>& p) {
+            x_[count] = s.x + (p.t * s.N + p.row) * s.E;
+            start_[count] = w_.bias;
+            y_[count++] = (s.gain_ih == nullptr ? s.z : s.a_hat) + p.cell * wide;
+        });
+        products<F>(w_.ih, wide, s.E, count, x_, w_.bias == nullptr ? nullptr : start_, y_, words_);
+        if (s.gain_ih != nullptr) each_cell([&](const Place<Real>& p) { normalise_input(s, p.cell); });
+        return end;
     }
 
     void forward_step(std::size_t step, std::size_t live) {
@@ -249,16 +139,16 @@ private:
             }
             if (s.gain_hh != nullptr) y_[k] = a_ + k * wide;
         }
-        products<F>(w_hh_, wide, s.P, live, x_, s.gain_hh == nullptr ? y_ : nullptr, y_, words_);
+        products<F>(w_.hh, wide, s.P, live, x_, s.gain_hh == nullptr ? y_ : nullptr, y_, words_);
         for (std::size_t k = 0; k < live; ++k) {
             const Place<Real> p = place(k, step);
             if (s.gain_hh != nullptr) add_normalised(p, a_ + k * wide);
             Real* m = s.m != nullptr ? s.m + p.cell * s.H : s.y + (p.t * s.N + p.row) * s.P;
-            gates(p, m);
+            Base::gates(p, m);
             x_[k] = m;
             y_[k] = s.y + (p.t * s.N + p.row) * s.P;
         }
-        if (s.m != nullptr) products<F>(w_hr_, s.P, s.H, live, x_, nullptr, y_, words_);
+        if (s.m != nullptr) products<F>(w_.hr, s.P, s.H, live, x_, nullptr, y_, words_);
         for (std::size_t k = 0; k < live; ++k) {
             const Place<Real> p = place(k, step);
             if (s.draw_h != nullptr || s.keep_h != 0) {
@@ -277,87 +167,19 @@ private:
         }
     }
 
-    Vector kept(const Real* draw, Real share, const Place<Real>& p, std::size_t width, std::size_t j) const {
-        return draw == nullptr ? fill(share) : get(draw + (p.t * s.N + p.row) * width + j, width - j);
-    }
-
     // z += N(W_hh h)
-    void add_normalised(const Place<Real>& p, const Real* product) {
+    void add_normalised(const Place<Real>& p, const Real* product) const {
         const std::size_t wide = s.G * s.H;
-        Real *hat = s.r_hat + p.cell * wide, *z = s.z + p.cell * wide;
-        normalise(product, wide, hat, s.r_scale[p.cell]);
-        for (std::size_t k = 0; k < wide; k += lanes) {
+        Real* const z = s.z + p.cell * wide;
+        normalise(product, wide, s.r_hat + p.cell * wide, s.r_scale[p.cell], [&](std::size_t k, Vector own) {
             const std::size_t left = wide - k;
             const Vector bias = s.b_hh == nullptr ? Vector{} : get(s.b_hh + k, left);
-            put(z + k, get(z + k, left) + fma(get(s.gain_hh + k, left), get(hat + k, left), bias), left);
-        }
+            put(z + k, get(z + k, left) + fma(get(s.gain_hh + k, left), own, bias), left);
+        });
     }
 
-    // From z to the gates, c and m.
-    void gates(const Place<Real>& p, Real* m) {
-        const std::size_t H = s.H;
-        if (plain_) return by_vectors([&](std::size_t j, std::size_t n) INLINE_LAMBDA { gate<true>(p, m, j, n); });
-        by_vectors([&](std::size_t j, std::size_t n) INLINE_LAMBDA { gate<false>(p, m, j, n); });
-        if (s.u_hat == nullptr) return;
-        Real *candidate = s.u_hat + p.cell * H, *z = s.z + p.cell * s.G * H;
-        normalise(candidate, H, candidate, s.u_scale[p.cell]);
-        for (std::size_t j = 0; j < H; j += lanes) {
-            const std::size_t left = H - j;
-            put(m + j, get(z + (s.G - 1) * H + j, left) * training::tanh(unit(p, j)), left);
-        }
-    }
-
-    // work(j, n): n hidden units from j on, a whole vector of them but for the last.
-    template <class Work>
-    INLINE void by_vectors(const Work& work) const {
-        std::size_t j = 0;
-        for (; j + lanes <= s.H; j += lanes) work(j, lanes);
-        if (j < s.H) work(j, s.H - j);
-    }
-
-    // PLAIN: without what the variants add.
-    template <bool PLAIN>
-    INLINE void gate(const Place<Real>& p, Real* m, std::size_t j, std::size_t n) const {
-        const std::size_t H = s.H, G = PLAIN ? 4 : s.G;
-        const bool coupled = G == 3, peephole = !PLAIN && s.peephole != nullptr;
-        Real *z = s.z + p.cell * G * H + j, *c = s.c + p.cell * H + j;
-        const Vector before = get(c_before(p) + j, n);
-        Vector z_i = get(z, n), z_f = coupled ? Vector{} : get(z + H, n), z_o = get(z + (G - 1) * H, n);
-        if (peephole) {
-            z_i = fma(get(s.peephole + j, n), before, z_i);
-            if (!coupled) z_f = fma(get(s.peephole + H + j, n), before, z_f);
-        }
-        const Vector i = training::sigmoid(z_i), f = coupled ? fill(Real(1)) - i : training::sigmoid(z_f);
-        const Vector g = training::tanh(get(z + (G - 2) * H, n));
-        const bool dropped = !PLAIN && s.mask_g != nullptr;
-        const Vector seen = dropped ? g * get(s.mask_g + (p.t * s.N + p.row) * H + j, n) : g;
-        const Vector fresh = fma(f, before, i * seen);
-        if (peephole) z_o = fma(get(s.peephole + (G - 2) * H + j, n), fresh, z_o);
-        const Vector o = training::sigmoid(z_o);
-        put(z, i, n);
-        if (!coupled) put(z + H, f, n);
-        put(z + (G - 2) * H, g, n);
-        put(z + (G - 1) * H, o, n);
-        if (!PLAIN && (s.draw_c != nullptr || s.keep_c != 0)) {
-            const Vector keep = kept(s.draw_c, s.keep_c, p, H, j);
-            put(c, fma(keep, before, (fill(Real(1)) - keep) * fresh), n);
-        } else {
-            put(c, fresh, n);
-        }
-        if (PLAIN || s.u_hat == nullptr)
-            put(m + j, o * training::tanh(fresh), n);
-        else
-            put(s.u_hat + p.cell * H + j, fresh, n);
-    }
-
-    // u = N(c̃) from what the forward kept.
-    Vector unit(const Place<Real>& p, std::size_t j) const {
-        const std::size_t left = s.H - j;
-        const Vector bias = s.bias_c == nullptr ? Vector{} : get(s.bias_c + j, left);
-        return fma(get(s.gain_c + j, left), get(s.u_hat + p.cell * s.H + j, left), bias);
-    }
-
-    void backward_step(std::size_t step, std::size_t live) {
+    // Puts the rows' products with W_ih behind those that wait.
+    void backward_step(std::size_t step, std::size_t live, std::size_t waiting) {
         const std::size_t wide = s.G * s.H;
         const bool zoned = s.draw_h != nullptr || s.keep_h != 0;
         for (std::size_t k = 0; k < live; ++k) {
@@ -375,20 +197,24 @@ private:
             x_[k] = d_h;
             y_[k] = d_m_ + k * s.H;
         }
-        if (s.m != nullptr) products<F>(w_hr_, s.H, s.P, live, x_, nullptr, y_, words_);
+        if (s.m != nullptr) products<F>(w_.hr, s.H, s.P, live, x_, nullptr, y_, words_);
         for (std::size_t k = 0; k < live; ++k) {
             const Place<Real> p = place(k, step);
-            through_gates(p, s.m != nullptr ? d_m_ + k * s.H : d_h_ + k * s.P, d_c_ + k * s.H, a_ + k * wide);
-            const Real* d_z = s.d_z + p.cell * wide;
-            if (s.gain_hh != nullptr) {
-                Real* d_r = s.d_r + p.cell * wide;
-                normalise_back(d_z, s.gain_hh, s.r_hat + p.cell * wide, s.r_scale[p.cell], wide, d_r);
-                d_z = d_r;
-            }
-            x_[k] = d_z;
+            if (k + 1 < live) fetch_kept(place(k + 1, step));
+            Base::through_gates(p, s.m != nullptr ? d_m_ + k * s.H : d_h_ + k * s.P, d_c_ + k * s.H, a_ + k * wide);
+            if (s.gain_hh != nullptr) normalise_back(p);
+            x_[k] = s.d_a + p.cell * wide;
             y_[k] = d_h_ + k * s.P;
+            if (w_.ih != nullptr) ahead_to_[waiting + k] = s.d_x + (p.t * s.N + p.row) * s.E;
         }
-        products<F>(w_hh_, s.P, wide, live, x_, nullptr, y_, words_);
+        if (w_.ih != nullptr || s.gain_hh == nullptr)
+            as_words<F>(x_, live, wide, ahead_words_ + (F::DIRECT ? 0 : waiting * words_of<F>(wide)), ahead_ + waiting);
+        if (s.gain_hh == nullptr) {
+            multiply<F>(w_.hh, s.P, wide, live, ahead_ + waiting, nullptr, y_);
+        } else {
+            for (std::size_t k = 0; k < live; ++k) x_[k] = s.d_r + place(k, step).cell * wide;
+            products<F>(w_.hh, s.P, wide, live, x_, nullptr, y_, words_);
+        }
         for (std::size_t k = 0; k < live; ++k) {
             const Place<Real> p = place(k, step);
             Real* d_h = d_h_ + k * s.P;
@@ -399,77 +225,45 @@ private:
         }
     }
 
-    // From ∂/∂m and ∂/∂c' to ∂/∂z and ∂/∂c; `spare` holds H values.
-    void through_gates(const Place<Real>& p, const Real* d_m, Real* d_c, Real* spare) {
-        const std::size_t H = s.H;
-        const Vector one = fill(Real(1));
-        const Real* gate = s.z + p.cell * s.G * H;
-        const auto o_at = [&](std::size_t j) { return get(gate + (s.G - 1) * H + j, H - j); };
-        if (s.gain_c != nullptr) {
-            Real* d_u = s.d_u + p.cell * H;
-            for (std::size_t j = 0; j < H; j += lanes) {
-                const Vector t = training::tanh(unit(p, j));
-                put(d_u + j, get(d_m + j, H - j) * o_at(j) * (one - t * t), H - j);
-            }
-            normalise_back(d_u, s.gain_c, s.u_hat + p.cell * H, s.u_scale[p.cell], H, spare);
-        }
-        if (plain_)
-            by_vectors([&](std::size_t j, std::size_t n) INLINE_LAMBDA { gate_back<true>(p, d_m, d_c, spare, j, n); });
-        else
-            by_vectors([&](std::size_t j, std::size_t n) INLINE_LAMBDA { gate_back<false>(p, d_m, d_c, spare, j, n); });
+    // What the backward reads of a cell.
+    INLINE void fetch_kept(const Place<Real>& p) const {
+        const std::size_t wide = s.G * s.H;
+        fetch(s.z + p.cell * wide, wide);
+        fetch(Base::c_before(p), s.H);
+        if (s.gain_hh == nullptr) return;
+        fetch(s.a_hat + p.cell * wide, wide);
+        fetch(s.r_hat + p.cell * wide, wide);
     }
 
-    template <bool PLAIN>
-    INLINE void gate_back(const Place<Real>& p, const Real* d_m, Real* d_c, const Real* spare, std::size_t j,
-                          std::size_t n) const {
-        const std::size_t H = s.H, G = PLAIN ? 4 : s.G;
-        const bool coupled = G == 3, peephole = !PLAIN && s.peephole != nullptr;
-        const bool normed = !PLAIN && s.gain_c != nullptr;
-        const Vector one = fill(Real(1));
-        const Real* gate = s.z + p.cell * G * H + j;
-        Real* d_z = s.d_z + p.cell * G * H + j;
-        const Vector before = get(c_before(p) + j, n), i = get(gate, n), o = get(gate + (G - 1) * H, n);
-        const Vector f = coupled ? one - i : get(gate + H, n), g = get(gate + (G - 2) * H, n);
-        const bool dropped = !PLAIN && s.mask_g != nullptr;
-        const Vector mask = dropped ? get(s.mask_g + (p.t * s.N + p.row) * H + j, n) : one;
-        const Vector seen = dropped ? g * mask : g;
-        const Vector fresh = fma(f, before, i * seen), own = get(d_m + j, n);
-        if (!PLAIN && s.candidate != nullptr) put(s.candidate + p.cell * H + j, fresh, n);
-        const Vector t = normed ? training::tanh(unit(p, j)) : training::tanh(fresh);
-        const Vector d_zo = own * t * o * (one - o);
-        Vector d_fresh = normed ? get(spare + j, n) : own * o * (one - t * t);
-        Vector d_before = get(d_c + j, n);
-        if (!PLAIN && (s.draw_c != nullptr || s.keep_c != 0)) {
-            const Vector keep = kept(s.draw_c, s.keep_c, p, H, j);
-            d_fresh += (one - keep) * d_before;
-            d_before = keep * d_before;
-        } else {
-            d_fresh += d_before;
-            d_before = Vector{};
+    // From d_z to d_r and d_a, which may be d_z, and what both add to the gradients of the gains and biases.
+    void normalise_back(const Place<Real>& p) const {
+        const std::size_t wide = s.G * s.H, at = p.cell * wide;
+        Real* const sums = s.sums + p.row * sums_width(s);
+        NormaliseBack<Real> input(s.gain_ih, s.a_hat + at, s.a_scale[p.cell], sums + wide, wide);
+        NormaliseBack<Real> state(s.gain_hh, s.r_hat + at, s.r_scale[p.cell], sums + 2 * wide, wide);
+        const Real* const d_z = s.d_z + at;
+        for (std::size_t k = 0; k < wide; k += lanes) {
+            const Vector own = get(d_z + k, wide - k);
+            input.add(k, own);
+            state.add(k, own);
+            add_to(sums + k, own, wide - k);
         }
-        if (peephole) d_fresh = fma(d_zo, get(s.peephole + (G - 2) * H + j, n), d_fresh);
-        d_before = fma(d_fresh, f, d_before);
-        const Vector d_f = d_fresh * before, d_i = d_fresh * seen;
-        const Vector d_zi = (coupled ? d_i - d_f : d_i) * i * (one - i), d_zf = d_f * f * (one - f);
-        if (peephole) {
-            d_before = fma(d_zi, get(s.peephole + j, n), d_before);
-            if (!coupled) d_before = fma(d_zf, get(s.peephole + H + j, n), d_before);
+        input.close();
+        state.close();
+        for (std::size_t k = 0; k < wide; k += lanes) {
+            const Vector own = get(d_z + k, wide - k);
+            put(s.d_r + at + k, state.at(k, own), wide - k);
+            put(s.d_a + at + k, input.at(k, own), wide - k);
         }
-        const Vector d_g = d_fresh * i;
-        put(d_z, d_zi, n);
-        if (!coupled) put(d_z + H, d_zf, n);
-        put(d_z + (G - 2) * H, (dropped ? d_g * mask : d_g) * (one - g * g), n);
-        put(d_z + (G - 1) * H, d_zo, n);
-        put(d_c + j, d_before, n);
     }
 
-    const Scan<Real>& s;
     const ScanRows& rows_;
-    const Real *w_hh_, *w_hr_;
-    const Real** x_;
-    Real** y_;
+    const ScanWeights<Real> w_;
+    Real **y_, **ahead_to_;
+    const Real **x_, **start_;
+    const Word** ahead_;  // what waits for its product with W_ih, and where that goes: ahead_to_
     Real *a_, *d_h_, *d_c_, *d_m_, *keep_, *words_;
-    bool plain_;
+    Word* ahead_words_;
 };
 
 template <class F, class Real = typename F::Real>
@@ -477,27 +271,27 @@ std::size_t scan_scratch(const Scan<Real>& scan, std::size_t rows) {
     return Recurrence<F>::scratch(scan, rows);
 }
 template <class F, class Real = typename F::Real>
-void run_forward(const Scan<Real>& scan, const ScanRows& rows, const Real* w_hh, const Real* w_hr, Real* scratch) {
-    Recurrence<F>(scan, rows, w_hh, w_hr, scratch).forward();
+void run_forward(const Scan<Real>& scan, const ScanRows& rows, const ScanWeights<Real>& weights, Real* scratch) {
+    Recurrence<F>(scan, rows, weights, scratch).forward();
 }
 template <class F, class Real = typename F::Real>
-void run_backward(const Scan<Real>& scan, const ScanRows& rows, const Real* w_hh, const Real* w_hr, Real* scratch) {
-    Recurrence<F>(scan, rows, w_hh, w_hr, scratch).backward();
+void run_backward(const Scan<Real>& scan, const ScanRows& rows, const ScanWeights<Real>& weights, Real* scratch) {
+    Recurrence<F>(scan, rows, weights, scratch).backward();
 }
 
 template <class F>
-constexpr Trainer<typename F::Real> TRAINER = {packed_size<F>,
-                                               pack<F>,
-                                               products<F>,
-                                               products_scratch<F>,
-                                               outer<F>,
-                                               outer_scratch<F>,
-                                               sum_columns<typename F::Real>,
-                                               normalise_cells<typename F::Real>,
-                                               normalise_cells_back<typename F::Real>,
-                                               run_forward<F>,
-                                               run_backward<F>,
-                                               scan_scratch<F>};
+constexpr Trainer<typename F::Real> TRAINER = {
+    packed_size<F>,
+    pack<F>,
+    products<F>,
+    products_scratch<F>,
+    outer<F>,
+    outer_scratch<F>,
+    normalise_cells<typename F::Real>,
+    run_forward<F>,
+    run_backward<F>,
+    scan_scratch<F>,
+};
 
 }  // namespace
 }  // namespace carrousel
