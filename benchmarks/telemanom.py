@@ -1,149 +1,166 @@
-"""Telemanom's procedure with Carrousel's LSTM: a network a channel that reads the commands, thresholds by windows.
+"""Telemanom's thresholds: what of the errors of forecasts is an event.
 
-Written from the paper and the published settings, without its code: Hundman, Constantinou, Laporte, Colwell &
-Soderstrom 2018, Detecting Spacecraft Anomalies Using LSTMs and Nonparametric Dynamic Thresholding, KDD. It is not
-causal: a window
-of 2,100 smoothed errors is judged as a whole, and what is found is extended by 100 rows on both sides.
+Written from the paper (Hundman, Constantinou, Laporte, Colwell & Soderstrom 2018, Detecting Spacecraft Anomalies Using
+LSTMs and Nonparametric Dynamic Thresholding, KDD) and, for all that it leaves open, from what its program does
+(github.com/khundman/telemanom, with the settings of its config.yaml), which was read and not copied.
 
-The network is trained on stretches of the training part, scored at each of their rows, instead of on windows of 250
-rows scored at their end; that is the same task in a hundredth of the time.
+The procedure is not causal. A window of 2,100 smoothed errors, most of a test part of the rover, is judged as a whole,
+and what is found is extended by 100 rows to both sides. ``detect`` and ``detect_causal`` can leave these out, to say
+what they are worth.
 """
 
 from __future__ import annotations
 
-import copy
+from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor, nn
 
-from carrousel.layers.lstm import LSTM
 from carrousel.metrics.window import windows
-from carrousel.training import seeded
 
 Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
 
-HIDDEN, AHEAD, DROPOUT = 80, 10, 0.3
-LOOK_BACK = 250  # rows that come before the first error
+LOOK_BACK, AHEAD = 250, 10  # rows that a forecast is made from, and rows that it is made for
 BATCH, WINDOW, BUFFER = 70, 30, 100  # rows judged at a time; batches in a window; rows joined to what is found
-SMOOTHING, PRUNE, LEAST = 0.05, 0.13, 0.05  # of a window; of an error above the next smaller; of the values' range
-STEPS, EVERY, PATIENCE, SPAN, FIRST = 300, 20, 8, 300, 50  # of the training; rows of a stretch and the first one scored
+SMOOTHING, PRUNE = 0.05, 0.13  # of a window; of an error above the next smaller one
+LEAST = 0.05  # of the values' range or deviation, and as such: where all errors are less, none counts
+THRESHOLDS, NO_THRESHOLD = np.arange(2.5, 12, 0.5), 12.0  # in deviations above the mean
+EVENTS, SHARE = 5, 0.5  # a threshold that makes more events, or more of a window an event, is none
+FEW, FEWER = 2500, 1800  # rows of a test part: fewer of its first ones are ignored
 
 
-class Network(nn.Module):
-    """Two layers of LSTM that forecast the telemetry of the next ten rows from telemetry and commands."""
+@dataclass(frozen=True, eq=False)
+class Forecasts:
+    """What was forecast for n rows, from row 250 of a part on to the eleventh last.
 
-    def __init__(self, inputs: int) -> None:
-        super().__init__()
-        self.first, self.second = LSTM(inputs, HIDDEN, batch_first=True), LSTM(HIDDEN, HIDDEN, batch_first=True)
-        self.dropout, self.head = nn.Dropout(DROPOUT), nn.Linear(HIDDEN, AHEAD)
+    Parameters
+    ----------
+    expected : float64 (n,), of each row from those before it
+    ahead : float64 (n, 10), what these and the nine rows after each turned out to be
+    """
 
-    def forward(self, x: Tensor) -> Tensor:
-        y, _ = self.first(x)
-        y, _ = self.second(self.dropout(y))
-        return self.head(self.dropout(y))
+    expected: Floats
+    ahead: Floats
 
+    @classmethod
+    def of(cls, expected: Floats, values: Floats) -> Forecasts:
+        """Of a part's telemetry, float64 (T,)."""
+        ahead = np.lib.stride_tricks.sliding_window_view(values[LOOK_BACK:], AHEAD)
+        return cls(expected, ahead[: len(expected)])
 
-def forecast(train: Floats, values: Floats, *, seed: int) -> Floats:
-    """One-row forecasts of column 0 of the test part, float64 (T,); the network learns from the training part only."""
-    both = np.concatenate([train, values]).astype(np.float32)
-    rows, border = len(train), int(0.8 * len(train))
-    ahead = np.stack([np.append(both[h:, 0], np.full(h, np.nan, np.float32)) for h in range(1, AHEAD + 1)], -1)
-    x, truth = torch.from_numpy(both), torch.from_numpy(ahead)
-    span = min(SPAN, rows // 2, (border - AHEAD) // 2)
-    first, steps = min(FIRST, span // 3), torch.arange(span)
-    with seeded(seed):
-        model = Network(both.shape[1])
-        optimizer = torch.optim.Adam(model.parameters(), 1e-3)
-        best, kept, since = np.inf, model.state_dict(), 0
-        for step in range(1, STEPS + 1):
-            model.train()
-            at = torch.randint(0, border - AHEAD - span + 1, (16,))[:, None] + steps
-            loss = ((model(x[at])[:, first:] - truth[at][:, first:]) ** 2).mean()
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            if step % EVERY:
-                continue
-            with torch.no_grad():
-                found = model.eval()(x[None, : rows - AHEAD])[0, border - AHEAD :]
-            error = float(((found - truth[border - AHEAD : rows - AHEAD]) ** 2).mean())
-            since += 1
-            if error < best:
-                best, kept, since = error, copy.deepcopy(model.state_dict()), 0
-            if since > PATIENCE:
-                break
-    model.load_state_dict(kept)
-    with torch.no_grad():
-        return model.eval()(x[None])[0, rows - 1 : -1, 0].double().numpy()
+    @property
+    def error(self) -> Floats:
+        """float64 (n,)"""
+        return np.abs(self.expected - self.ahead[:, 0])
 
 
-def smoothed(error: Floats, rows: int) -> Floats:
-    """The exponentially weighted mean of errors, float64 (T,), weights of the first rows adding up to 1."""
-    keep = 1 - 2 / (rows + 1)
+def smoothed(error: Floats, *, settled: bool = False) -> Floats:
+    """The exponentially weighted mean of errors, float64 (T,), weights of the first rows adding up to 1.
+
+    Where it is settled, the mean of the first 500 stands for each of the first 250.
+    """
+    keep = 1 - 2 / (int(BATCH * WINDOW * SMOOTHING) + 1)
     total = weight = 0.0
     found = np.empty(len(error))
     for row, value in enumerate(error.tolist()):
         total, weight = keep * total + value, keep * weight + 1
         found[row] = total / weight
+    if settled:
+        found[:LOOK_BACK] = found[: 2 * LOOK_BACK].mean()
     return found
 
 
-def detect(expected: Floats, values: Floats) -> Ints:
-    """The events of a test part, rows start:stop, int64 (W, 2)."""
-    y, yhat = values[LOOK_BACK:], expected[LOOK_BACK:]
-    error = smoothed(np.abs(yhat - y), int(BATCH * WINDOW * SMOOTHING))
-    error[:LOOK_BACK] = error[: 2 * LOOK_BACK].mean()
-    rows, length = len(y), BATCH * WINDOW
-    flags = np.zeros(len(values), bool)
+def detect(part: Forecasts, *, settled: bool = True, before: int = BUFFER) -> Ints:
+    """The events of a test part as the program finds them, rows start:stop, int64 (W, 2).
+
+    Parameters
+    ----------
+    part : forecasts of the test part
+    settled : as for ``smoothed``: so in the program with every channel but C-2, which it names
+    before : rows that an event has before the first error that makes it one
+    """
+    error, rows, length = smoothed(part.error, settled=settled), len(part.expected), BATCH * WINDOW
+    ignored = _ignored(rows)
+    found = np.zeros(rows, bool)
     last = max((rows - length) // BATCH, 0)
     for number in range(last + 1):
         start, stop = number * BATCH, rows if number == last else number * BATCH + length
-        part, sensed = error[start:stop], y[start:stop]
-        new = np.arange(stop - start) >= (LOOK_BACK if number == 0 else stop - start - BATCH)
-        reach = float(np.subtract(*np.percentile(sensed, [95, 5])))
-        if part.max() <= LEAST or (part.std() <= LEAST * sensed.std() and part.max() <= LEAST * reach):
-            continue
-        for side in (part, 2 * part.mean() - part):  # errors that are too large, and too small
-            for first, end in _sequences(side, new, reach):
-                flags[LOOK_BACK + start + first : LOOK_BACK + start + end] = True
-    return windows(flags)
+        new = np.arange(start, stop) >= (ignored if number == 0 else stop - BATCH)
+        found[start:stop] |= _judge(error[start:stop], part.ahead[start:stop], new, found[start:stop], before)
+    return windows(found) + LOOK_BACK
 
 
-def _widened(rows: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    return np.convolve(rows, np.ones(2 * BUFFER - 1))[BUFFER - 1 : BUFFER - 1 + len(rows)] > 0.5
+def detect_causal(part: Forecasts, past: Forecasts | None = None, *, batch: int = BATCH) -> Ints:
+    """The same thresholds without knowledge of what comes later than the batch of rows that is judged.
+
+    A window of 2,100 rows, or of all that there are, ends with the batch, and nothing is joined to what is found that
+    came before it.
+
+    Parameters
+    ----------
+    part : forecasts of the test part
+    past : forecasts of the training part, whose last errors fill the first windows, so that no row is ignored; without
+        them windows begin small, and as many rows are ignored as by the program
+    batch : rows judged at a time. With very few of them an event is pruned against its own first rows, and never begins
+    """
+    error, ahead, ignored = part.error, part.ahead, _ignored(len(part.expected))
+    if past is not None:
+        error, ahead = np.concatenate([past.error, error]), np.concatenate([past.ahead, ahead])
+        ignored = len(past.expected)
+    error, found = smoothed(error), np.zeros(len(error), bool)
+    for stop in [*range(ignored + batch, len(error), batch), len(error)]:
+        start = max(stop - BATCH * WINDOW, 0)
+        new = np.arange(start, stop) >= max(stop - batch, ignored)
+        found[start:stop] |= _judge(error[start:stop], ahead[start:stop], new, found[start:stop], 0)
+    return windows(found[len(error) - len(part.expected) :]) + LOOK_BACK
+
+
+def _ignored(rows: int) -> int:
+    """How many of the first rows of a test part are not judged."""
+    return 2 * LOOK_BACK if rows >= FEW else LOOK_BACK if rows >= FEWER else 0
+
+
+def _judge(error: Floats, ahead: Floats, new: Flags, known: Flags, before: int) -> Flags:
+    """Which of a window's new rows belong to an event, bool (n,); those that are known to do so already are no norm."""
+    found = np.zeros(len(error), bool)
+    reach = float(np.subtract(*np.percentile(ahead, [95, 5])))
+    if error.max() <= LEAST or (error.std() <= LEAST * ahead.std() and error.max() <= LEAST * reach):
+        return found
+    for side in (error, 2 * error.mean() - error):  # errors that are too large, and too small
+        above = (side >= _threshold(side)) & (side > LEAST * reach)
+        inside = _joined(above, BUFFER, BUFFER) & new
+        spans = [(start, stop) for start, stop in windows(inside).tolist() if stop - start > 1]
+        ranked = sorted(spans, key=lambda span: -side[span[0] : span[1]].max())
+        rest = side[~(inside | known)]
+        peaks = [float(side[start:stop].max()) for start, stop in ranked] + [float(rest.max(initial=-np.inf))]
+        drops = [peak - lower >= PRUNE * peak for peak, lower in pairwise(peaks)]
+        kept = max((place + 1 for place, drop in enumerate(drops) if drop), default=0)
+        for start, stop in ranked[:kept]:
+            begun = np.flatnonzero(_joined(above, before, BUFFER)[start:stop])
+            found[start + int(begun[0]) if len(begun) else stop : stop] = True
+    return found
+
+
+def _joined(rows: Flags, before: int, after: int) -> Flags:
+    """Rows, and those that lie so close before or after one of them."""
+    count = np.append(0, np.cumsum(rows))
+    place = np.arange(len(rows))
+    return count[np.minimum(place + before + 1, len(rows))] > count[np.maximum(place - after, 0)]
 
 
 def _threshold(error: Floats) -> float:
     """The threshold above the mean that takes most of mean and deviation away with the fewest rows."""
     mean, deviation = error.mean(), error.std()
-    best, found = 0.0, mean + 12 * deviation
-    for z in np.arange(2.5, 12, 0.5):
-        level = mean + z * deviation
-        below, above = error[error < level], _widened(error > level)
+    best, found = -np.inf, mean + NO_THRESHOLD * deviation
+    for level in mean + THRESHOLDS * deviation:
+        below, above = error[error < level], _joined(error >= level, BUFFER - 1, BUFFER - 1)
         if not above.any() or not len(below):
             continue
-        count = len(windows(above))
-        worth = ((mean - below.mean()) / mean + (deviation - below.std()) / deviation) / (count**2 + above.sum())
-        if worth >= best and count <= 5 and above.mean() < 0.5:
+        events = len(windows(above))
+        worth = ((mean - below.mean()) / mean + (deviation - below.std()) / deviation) / (events**2 + above.sum())
+        if worth >= best and events <= EVENTS and above.mean() < SHARE:
             best, found = worth, level
     return float(found)
-
-
-def _sequences(error: Floats, new: npt.NDArray[np.bool_], reach: float) -> list[list[int]]:
-    """What of a window is anomalous, after those were taken out that hardly exceed what is left."""
-    above = _widened((error >= _threshold(error)) & (error > LEAST * reach)) & new
-    spans = windows(above).tolist()
-    if not spans:
-        return []
-    calm = float(error[~above].max()) if not above.all() else 0.0
-    ranked = sorted(spans, key=lambda span: -error[span[0] : span[1]].max())
-    peaks = [float(error[a:b].max()) for a, b in ranked] + [calm]
-    kept = 0
-    for place in range(len(ranked)):
-        if (peaks[place] - peaks[place + 1]) / peaks[place] >= PRUNE:
-            kept = place + 1
-    return ranked[:kept]
