@@ -143,7 +143,7 @@ def cut(
     if whole:
         behind = origin - look_back
         target, past, calendar_past = (
-            _stretches(array, look_back)[behind, ::every]
+            _stretches(array, behind, look_back, every)
             for array, every in ((grid.target, 1), (grid.past, 1), (grid.calendar, patch))
         )
     else:
@@ -161,11 +161,13 @@ def cut(
     return batch, within
 
 
-def _stretches(array: Array, length: int) -> Array:
-    """Every stretch of so many rows of (R, C), as a view (R - length + 1, length, C)."""
+def _stretches(array: Array, first: Array, length: int, every: int) -> Array:
+    """From each first row of (R, C) on, every ``every``-th of ``length`` rows: (N, ⌈length / every⌉, C)."""
     if isinstance(array, np.ndarray):
-        return np.lib.stride_tricks.sliding_window_view(array, length, axis=0).swapaxes(1, 2)
-    return array.unfold(0, length, 1).transpose(1, 2)
+        view = np.lib.stride_tricks.sliding_window_view(array, length, axis=0).swapaxes(1, 2)
+        return view[first, ::every]
+    # It takes half as long as an index in brackets.
+    return array.unfold(0, length, 1).transpose(1, 2)[:, ::every].index_select(0, first)
 
 
 def offsets(look_back: int, horizon: int, patch: int) -> npt.NDArray[np.int64]:
