@@ -49,10 +49,11 @@ nb::object watch_step(PyWatch& w, nb::handle values, nb::handle seconds) {
     PySession& s = *nb::inst_ptr<PySession>(w.session);
     const npy_intp shape[3] = {static_cast<npy_intp>(w.watch.batch()), static_cast<npy_intp>(w.watch.variables()),
                                static_cast<npy_intp>(w.watch.members())};
+    const npy_intp width = static_cast<npy_intp>(w.watch.variables() + w.watch.covariates());
     PyArrayObject *x = reinterpret_cast<PyArrayObject*>(values.ptr()),
                   *times = reinterpret_cast<PyArrayObject*>(seconds.ptr());
     if (!is_plain(values.ptr(), NPY_FLOAT64, 2) || !is_plain(seconds.ptr(), NPY_FLOAT64, 1) ||
-        PyArray_DIM(x, 0) != shape[0] || PyArray_DIM(x, 1) != shape[1] || PyArray_DIM(times, 0) != shape[0])
+        PyArray_DIM(x, 0) != shape[0] || PyArray_DIM(x, 1) != width || PyArray_DIM(times, 0) != shape[0])
         return nb::none();
     const double* clock = static_cast<const double*>(PyArray_DATA(times));
     for (npy_intp n = 0; n < shape[0]; ++n)

@@ -64,6 +64,10 @@ class Arrays {
 public:
     explicit Arrays(const std::map<std::string, WatchArray>& all) : all_(all) {}
 
+    std::size_t size(const std::string& name) const {
+        const auto found = all_.find(name);
+        return found == all_.end() ? 0 : found->second.size;
+    }
     void find(const std::string& name, double*& into, std::size_t size) const { into = of<double>(name, 'd', size); }
     void find(const std::string& name, float*& into, std::size_t size) const { into = of<float>(name, 'f', size); }
     void find(const std::string& name, std::int64_t*& into, std::size_t size) const {
@@ -112,9 +116,12 @@ private:
     const std::map<std::string, WatchArray>& all_;
 };
 
-WatchRules read_rules(const Numbers& numbers, std::size_t variables) {
+WatchRules read_rules(const Numbers& numbers, const Arrays& arrays, std::size_t streams, std::size_t variables) {
     WatchRules w{};
+    w.streams = streams;
     w.variables = variables;
+    w.covariates = arrays.size("covariates.scale");
+    w.by_beyond = arrays.size("beyond.calm") > 0;
     double per_second = 0;
     numbers.read("rate", w.rate);
     numbers.read("factor", w.factor);
@@ -210,6 +217,24 @@ WatchRules read_rules(const Numbers& numbers, std::size_t variables) {
     numbers.read("drift.RANKS", w.drift.RANKS, 1);
     numbers.read("drift.CLIP", w.drift.CLIP);
     numbers.read("drift.SKEW", w.drift.SKEW);
+    if (w.covariates > 0) {
+        numbers.read("covariate.SUSTAINED_ROWS", w.covariate.SUSTAINED_ROWS);
+        numbers.read("covariate.MOST", w.covariate.MOST);
+        numbers.read("covariate.MEMORY", w.covariate.MEMORY);
+        numbers.read("covariate.GRAIN", w.covariate.GRAIN);
+        numbers.read("covariate.SETTLED", w.covariate.SETTLED);
+    }
+    if (w.by_beyond) {
+        numbers.read("beyond.ROWS", w.beyond.ROWS, 1);
+        numbers.read("beyond.WARM", w.beyond.WARM);
+        numbers.read("beyond.LEARN", w.beyond.LEARN);
+        numbers.read("beyond.HOLD", w.beyond.HOLD);
+        numbers.read("beyond.LONGEST", w.beyond.LONGEST);
+        numbers.read("beyond.GRAIN", w.beyond.GRAIN);
+        numbers.read("beyond.ROUNDING", w.beyond.ROUNDING);
+        numbers.read("beyond.LEFT", w.beyond.LEFT);
+        numbers.read("beyond.share", w.beyond.share);
+    }
 
     auto& f = w.forecast;
     const std::size_t horizons = f.HORIZONS.count;
@@ -235,6 +260,12 @@ WatchRules read_rules(const Numbers& numbers, std::size_t variables) {
     for (std::size_t b = 0; b < w.drift.RANKS.count; ++b)
         if (!(w.drift.RANKS.at[b] >= 0 && w.drift.RANKS.at[b] < static_cast<double>(w.drift.SAMPLES)))
             throw Error("watch: expected drift.RANKS from 0 to drift.SAMPLES - 1");
+    if (w.covariates > 0) {
+        WatchList more{};
+        numbers.read("covariate.TOPS", more, 2);
+        if (more.count != 2 || w.member.TOPS.count + 2 > WATCH_LIST) throw Error("watch: expected two covariate.TOPS");
+        for (std::size_t k = 0; k < 2; ++k) w.member.TOPS.at[w.member.TOPS.count++] = more.at[k];
+    }
     return w;
 }
 
@@ -304,6 +335,28 @@ WatchState find_state(const Arrays& arrays, const WatchRules& w, std::size_t bat
     arrays.find("value_drift", s.drifts[0], rows, w);
     arrays.find("residual_drift", s.drifts[1], rows, w);
     arrays.find("value_drift.table", s.drift_table, w.drift.scales, w.drift.LONGEST);
+    if (w.covariates > 0) {
+        arrays.find("covariates.mean", s.covariates.mean, w.covariates);
+        arrays.find("covariates.scale", s.covariates.scale, w.covariates);
+        arrays.find("covariates.last", s.covariates.last, batch * w.covariates);
+        arrays.find("covariates.waiting", s.covariates.waiting, rows * w.feature_count);
+        arrays.find("residuals.usual", s.residuals.usual, rows);
+        arrays.find("residuals.sustained", s.residuals.sustained, rows);
+        arrays.find("residuals.seen", s.residuals.seen, rows);
+    }
+    if (w.by_beyond) {
+        arrays.find("beyond.smooth", s.beyond.smooth, w.beyond.ROWS.count * rows);
+        arrays.find("beyond.most", s.beyond.most, w.beyond.ROWS.count * rows);
+        arrays.find("beyond.low", s.beyond.low, rows);
+        arrays.find("beyond.high", s.beyond.high, rows);
+        arrays.find("beyond.moments", s.beyond.moments, 2 * rows);
+        arrays.find("beyond.count", s.beyond.count, rows);
+        arrays.find("beyond.rows", s.beyond.rows, batch);
+        arrays.find("beyond.table", s.beyond.table, batch);
+        arrays.find("beyond.taught", s.beyond.taught, batch);
+        arrays.find("beyond.calm", s.beyond.calm, batch);
+        arrays.find("beyond.lasted", s.beyond.lasted, batch);
+    }
     return s;
 }
 
@@ -316,30 +369,52 @@ Watch::Watch(Session& session, std::size_t variables, const std::map<std::string
         throw Error("watch: expected a session of N · " + std::to_string(variables) + " rows, got " +
                     std::to_string(session.batch()));
     batch_ = session.batch() / variables;
-    rules_ = read_rules(Numbers(numbers), variables);
-    rules_.streams = batch_;
+    rules_ = read_rules(Numbers(numbers), Arrays(arrays), batch_, variables);
     state_ = find_state(Arrays(arrays), rules_, batch_);
     const Architecture& architecture = session.model()->architecture();
     const std::size_t out = rules_.forecast.HORIZONS.count * rules_.forecast.head_size;
     const StackWidths widths = stack_widths(architecture, 0);
-    if (architecture.stacks.size() != 1 || widths.ids || widths.whole || widths.in != rules_.feature_count ||
-        widths.out != out)
-        throw Error("engine: expected one stack that runs forwards from " + std::to_string(rules_.feature_count) +
-                    " features to " + std::to_string(out) + " numbers, got another network");
+    if (architecture.stacks.size() != 1 || widths.ids || widths.whole || widths.in != told() || widths.out != out)
+        throw Error("engine: expected one stack that runs forwards from " + std::to_string(told()) + " features to " +
+                    std::to_string(out) + " numbers, got another network");
     block_ = std::max<std::size_t>(1, BLOCK / variables);
     features_.resize(session.batch() * widths.in);
     head_.resize(session.batch() * widths.out);
+    if (rules_.covariates > 0) values_.resize(session.batch());
     scratch_ = Buffer(kernel_.scratch(rules_, block_));
 }
 
 void Watch::step(const double* values, const double* seconds, const WatchReadings& readings) noexcept {
-    for (std::size_t n = 0; n < batch_; n += block_)
-        kernel_.before(rules_, state_, n, std::min(block_, batch_ - n), values, seconds, readings, features_.data(),
-                       scratch_.data());
-    session_.step(0, features_.data(), rules_.feature_count, head_.data(),
+    if (rules_.covariates > 0) {
+        for_blocks([&](std::size_t n, std::size_t streams) {
+            kernel_.join(rules_, state_, n, streams, values, features_.data());
+        });
+        forecast();
+        const std::size_t K = rules_.variables;
+        for (std::size_t n = 0; n < batch_; ++n)
+            std::copy_n(values + n * (K + rules_.covariates), K, values_.begin() + static_cast<std::ptrdiff_t>(n * K));
+    }
+    for_blocks([&](std::size_t n, std::size_t streams) {
+        if (rules_.covariates > 0)
+            kernel_.before(rules_, state_, n, streams, values_.data(), seconds, readings, state_.covariates.waiting,
+                           scratch_.data());
+        else
+            kernel_.before(rules_, state_, n, streams, values, seconds, readings, features_.data(), scratch_.data());
+    });
+    if (rules_.covariates == 0) forecast();
+}
+
+template <class Work>
+void Watch::for_blocks(const Work& work) noexcept {
+    for (std::size_t n = 0; n < batch_; n += block_) work(n, std::min(block_, batch_ - n));
+}
+
+void Watch::forecast() noexcept {
+    session_.step(0, features_.data(), told(), head_.data(),
                   rules_.forecast.HORIZONS.count * rules_.forecast.head_size);
-    for (std::size_t n = 0; n < batch_; n += block_)
-        kernel_.after(rules_, state_, n, std::min(block_, batch_ - n), features_.data(), head_.data(), scratch_.data());
+    for_blocks([&](std::size_t n, std::size_t streams) {
+        kernel_.after(rules_, state_, n, streams, features_.data(), head_.data(), scratch_.data());
+    });
 }
 
 }  // namespace carrousel

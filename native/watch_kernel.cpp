@@ -8,6 +8,8 @@
 
 #include "online/alarm.h"
 #include "online/baseline.h"
+#include "online/beyond.h"
+#include "online/covariate.h"
 #include "online/drift.h"
 #include "online/forecast.h"
 #include "online/member.h"
@@ -53,6 +55,7 @@ void before(const WatchRules& w, const WatchState& s, size_t first, size_t strea
     update(block);
     take(block, out);
     update_members(block);
+    if (w.covariates > 0) update_residuals(block, out.residual + block.r);
     p_values(w, &s.tail, false, block.r, block.rows, M, INFINITE, block.y, w.member.TOPS.at, block.share, block.bin,
              block.p, block.sums);
     for (size_t k = 0; k < block.rows * M; ++k) block.surprise[k] = block.p[k];
@@ -69,6 +72,7 @@ void before(const WatchRules& w, const WatchState& s, size_t first, size_t strea
     update_alarm(block, out);
     features(block, told);
     underneath(block, out);
+    if (w.by_beyond) update_beyond(block, out);
 }
 
 void after(const WatchRules& w, const WatchState& s, size_t first, size_t streams, const float* told, const float* head,
@@ -97,6 +101,6 @@ void functions(const double* x, double* exp, double* log, double* log1p, double*
 #define JOIN(a, b) a##b
 #define NAMED(table, isa) JOIN(table, isa)
 extern const WatchKernel NAMED(watch_, CARROUSEL_ISA);
-const WatchKernel NAMED(watch_, CARROUSEL_ISA) = {scratch_size, before, after, functions};
+const WatchKernel NAMED(watch_, CARROUSEL_ISA) = {scratch_size, join_covariates, before, after, functions};
 
 }  // namespace carrousel

@@ -63,8 +63,18 @@ struct WatchRules {
         WatchList RANKS;
         double CLIP, SKEW;
     } drift;
-    std::size_t feature_count;
-    std::size_t streams;  // N
+    struct {
+        double SUSTAINED_ROWS, MOST, MEMORY, GRAIN, SETTLED;
+    } covariate;
+    struct {
+        WatchList ROWS;
+        std::size_t WARM, LEARN, HOLD, LONGEST;
+        double GRAIN, ROUNDING, LEFT, share;
+    } beyond;
+    bool by_beyond;             // its alarms take the place of the promised ones
+    std::size_t feature_count;  // F
+    std::size_t streams;        // N
+    std::size_t covariates;     // P, or 0; behind the members' statistics there are two of what forecasts leave then
 };
 
 constexpr std::size_t WATCH_RUN = 9;       // numbers of a cumulative sum, onset.RUN
@@ -133,6 +143,19 @@ struct WatchState {
     } trend;
     WatchDrift drifts[2];  // of the values, and of what the forecast leaves of them
     WatchMoving drift_table;
+    struct {
+        double *mean, *scale;  // (P): these two say how they are told
+        float *last, *waiting;
+    } covariates;
+    struct {
+        double *usual, *sustained, *seen;
+    } residuals;
+    struct {
+        double *smooth, *most, *low, *high, *moments, *count;
+        std::int64_t* rows;
+        std::uint8_t *table, *taught;
+        std::int64_t *calm, *lasted;
+    } beyond;
 };
 
 // What is said of one row: the fields of carrousel.online.watch.Readings.
@@ -151,13 +174,16 @@ struct WatchReadings {
 struct WatchKernel {
     // Bytes that a block of so many streams needs to work in, zeroed once, at a multiple of 64.
     std::size_t (*scratch)(const WatchRules& rules, std::size_t streams);
-    // Everything up to the features (N · K, feature_count) that the network is told.
+    // What the network is told (N · K, F + P) before a row whose covariates have come with its values (N, K + P).
+    void (*join)(const WatchRules& rules, const WatchState& state, std::size_t first, std::size_t streams,
+                 const double* values, float* told);
+    // Everything up to the features (N · K, F) of the row; values (N, K).
     void (*before)(const WatchRules& rules, const WatchState& state, std::size_t first, std::size_t streams,
                    const double* values, const double* seconds, const WatchReadings& readings, float* features,
                    unsigned char* scratch);
-    // Keeps what the network said of them, head (N · K, HORIZONS · head_size).
+    // Keeps what the network said, head (N · K, HORIZONS · head_size), of what it was told (N · K, F + P).
     void (*after)(const WatchRules& rules, const WatchState& state, std::size_t first, std::size_t streams,
-                  const float* features, const float* head, unsigned char* scratch);
+                  const float* told, const float* head, unsigned char* scratch);
     // For tests: exp, log (of x > 0), log1p (of x >= 0), asinh and sinh of n numbers, n a multiple of 8.
     void (*functions)(const double* x, double* exp, double* log, double* log1p, double* asinh, double* sinh,
                       std::size_t n);

@@ -6,16 +6,18 @@
 namespace carrousel {
 namespace {
 
-// The first members, forecasts all, count as one.
+// The first members, forecasts all, count as one, and so does what the forecast of a row with covariates leaves of it.
 INLINE double join(const WatchRules& w, const double* surprise, size_t variables, size_t members) {
-    const size_t forecasts = w.forecast.HORIZONS.count;
+    const size_t forecasts = w.forecast.HORIZONS.count, residual = w.covariates > 0 ? members - 2 : members;
     double one = 0, two = 0;
     for (size_t k = 0; k < variables; ++k, surprise += members) {
         double most = surprise[0];
         for (size_t m = 1; m < forecasts; ++m) most = maximum(most, surprise[m]);
+        if (residual < members) most = maximum(most, surprise[residual]);
         for (size_t m = forecasts; m <= members; ++m) {
             two = maximum(two, minimum(one, most));
             one = maximum(one, most);
+            if (m == residual) ++m;
             if (m < members) most = surprise[m];
         }
     }

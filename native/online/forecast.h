@@ -117,7 +117,7 @@ void quantiles(const WatchRules& w, const float* head, const double* candidates,
     }
 }
 
-void put(Block& block, const float* features, const float* head) {
+void put(Block& block, const float* told, const float* head) {
     const WatchRules& w = block.w;
     const auto& f = block.s.forecast;
     const size_t H = w.forecast.HORIZONS.count, Q = w.forecast.QUANTILES.count, C = w.forecast.CANDIDATES;
@@ -125,7 +125,7 @@ void put(Block& block, const float* features, const float* head) {
     double* found = block.some;                         // (rows, H, Q)
     double* candidates = found + padded(rows * H * Q);  // (rows, H, C)
     for (size_t i = 0; i < rows; ++i) {
-        const float* row = features + (block.r + i) * w.feature_count;
+        const float* row = told + (block.r + i) * (w.feature_count + w.covariates);
         for (size_t h = 0; h < H; ++h) {
             double* c = candidates + (i * H + h) * C;
             c[0] = row[0], c[1] = 0, c[2] = row[2 + 2 * h], c[3] = row[3 + 2 * h];
@@ -137,7 +137,8 @@ void put(Block& block, const float* features, const float* head) {
         const size_t at = slot_of(w, n, modulo(f.made[n], w.forecast.length), i % K);
         for (size_t j = 0; j < H * Q; ++j) f.ring[at * H * Q + j] = static_cast<float>(found[i * H * Q + j]);
         f.mean[at] = block.s.baseline.mean[r];
-        f.scale[at] = deviation(block.s, r);
+        // A forecast of a row's values from its covariates is one only behind a first row.
+        f.scale[at] = w.covariates == 0 || block.s.baseline.count[r] > 0 ? deviation(block.s, r) : 0.0;
     }
     for (size_t n = block.n; n < block.n + block.streams; ++n) ++f.made[n];
 }

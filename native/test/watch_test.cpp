@@ -106,21 +106,37 @@ Numbers numbers() {
             {"drift.LONGEST", {20}},
             {"drift.RANKS", {1, 3, 5}},
             {"drift.CLIP", {9}},
-            {"drift.SKEW", {0.7}}};
+            {"drift.SKEW", {0.7}},
+            {"covariate.TOPS", {6, 4}},
+            {"covariate.SUSTAINED_ROWS", {8}},
+            {"covariate.MOST", {30}},
+            {"covariate.MEMORY", {20}},
+            {"covariate.GRAIN", {0.02}},
+            {"covariate.SETTLED", {10}},
+            {"beyond.ROWS", {3, 6, 9}},
+            {"beyond.WARM", {5}},
+            {"beyond.LEARN", {40}},
+            {"beyond.HOLD", {4}},
+            {"beyond.LONGEST", {20}},
+            {"beyond.GRAIN", {0.02}},
+            {"beyond.ROUNDING", {1e-6}},
+            {"beyond.LEFT", {2}},
+            {"beyond.share", {0.1}}};
 }
 
 constexpr std::size_t FEATURES = 2 + 2 * 3 + 8, HEAD = 3 * (4 + 2 + 4);
-constexpr const char* NETWORK = R"({"layers": [
-    {"kind": "lstm", "name": "lstm", "input_size": 16, "hidden_size": 3},
-    {"kind": "linear", "name": "head", "input_size": 3, "output_size": 30}]})";
+std::string network_of(std::size_t features) {
+    return R"({"layers": [{"kind": "lstm", "name": "lstm", "input_size": )" + std::to_string(features) +
+           R"(, "hidden_size": 3}, {"kind": "linear", "name": "head", "input_size": 3, "output_size": 30}]})";
+}
 
 // Streams whose every array is a block of its own, of exactly the size that is promised.
 class Streams {
 public:
-    Streams(std::size_t batch, std::size_t variables, const std::string& isa = "")
-        : batch_(batch), variables_(variables), members_(7) {
+    Streams(std::size_t batch, std::size_t variables, const std::string& isa = "", std::size_t covariates = 0)
+        : batch_(batch), variables_(variables), members_(covariates > 0 ? 9 : 7) {
         Random random(3);
-        const Architecture architecture = parse_architecture(NETWORK, "architecture");
+        const Architecture architecture = parse_architecture(network_of(FEATURES + covariates), "architecture");
         const Network network = fill(architecture, random);
         model_ = std::make_shared<const Model>(architecture, network.tensors, Dtype::float32, isa);
         session_ = std::make_unique<Session>(model_, batch * variables);
@@ -155,6 +171,7 @@ public:
         for (const char* name : {"rows", "seen", "calm"}) add<std::int64_t>(std::string("alarm.") + name, 'l', batch);
         add<std::uint8_t>("alarm.incident", 'B', batch);
         underneath(rows);
+        if (covariates > 0) beside(rows, covariates);
     }
 
     std::map<std::string, WatchArray> arrays;
@@ -249,6 +266,26 @@ private:
         add<double>("value_drift.table", 'd', 4 * 2 * 21, 0.5);
     }
 
+    // Covariates, and the other rule of alarms.
+    void beside(std::size_t rows, std::size_t covariates) {
+        add<double>("covariates.mean", 'd', covariates);
+        add<double>("covariates.scale", 'd', covariates, 1);
+        add<float>("covariates.last", 'f', batch_ * covariates);
+        add<float>("covariates.waiting", 'f', rows * FEATURES);
+        for (const char* name : {"usual", "sustained", "seen"})
+            add<double>(std::string("residuals.") + name, 'd', rows);
+        add<double>("beyond.smooth", 'd', 3 * rows);
+        add<double>("beyond.most", 'd', 3 * rows);
+        add<double>("beyond.low", 'd', rows, std::numeric_limits<double>::infinity());
+        add<double>("beyond.high", 'd', rows, -std::numeric_limits<double>::infinity());
+        add<double>("beyond.moments", 'd', 2 * rows);
+        add<double>("beyond.count", 'd', rows);
+        add<std::uint8_t>("beyond.table", 'B', batch_);
+        add<std::uint8_t>("beyond.taught", 'B', batch_);
+        for (const char* name : {"rows", "calm", "lasted"})
+            add<std::int64_t>(std::string("beyond.") + name, 'l', batch_, 4);
+    }
+
     template <class T>
     void add(const std::string& name, char kind, std::size_t size, double start = 0) {
         auto block = std::make_shared<std::vector<T>>(size, static_cast<T>(start));
@@ -274,18 +311,20 @@ double value(Random& random) {
 TEST(a_stream_is_watched_to_the_same_bits_in_any_company) {
     for (const Isa& isa : instruction_sets()) {
         if (!isa.supported) continue;
-        Random random(1);
-        const std::size_t N = 19, K = 3;
-        Streams together(N, K, isa.name), alone(1, K, isa.name);
-        Watch many = together.watch(numbers()), one = alone.watch(numbers());
-        for (int row = 0; row < 150; ++row) {
-            std::vector<double> values(N * K), seconds(N);
-            for (double& x : values) x = value(random);
-            for (double& t : seconds) t = 4000.0 * row + random.value();
-            const auto said = together.step(many, values, seconds);
-            const std::size_t n = 17;
-            const auto again = alone.step(one, {&values[n * K], &values[n * K] + K}, {seconds[n]});
-            CHECK(std::memcmp(said[n].data(), again[0].data(), said[n].size() * sizeof(double)) == 0);
+        for (std::size_t P : {0, 2}) {
+            Random random(1);
+            const std::size_t N = 19, K = 3, width = K + P;
+            Streams together(N, K, isa.name, P), alone(1, K, isa.name, P);
+            Watch many = together.watch(numbers()), one = alone.watch(numbers());
+            for (int row = 0; row < 150; ++row) {
+                std::vector<double> values(N * width), seconds(N);
+                for (double& x : values) x = value(random);
+                for (double& t : seconds) t = 4000.0 * row + random.value();
+                const auto said = together.step(many, values, seconds);
+                const std::size_t n = 17;
+                const auto again = alone.step(one, {&values[n * width], &values[n * width] + width}, {seconds[n]});
+                CHECK(std::memcmp(said[n].data(), again[0].data(), said[n].size() * sizeof(double)) == 0);
+            }
         }
     }
 }
@@ -293,16 +332,18 @@ TEST(a_stream_is_watched_to_the_same_bits_in_any_company) {
 TEST(a_watch_survives_any_state_and_any_time) {
     for (const Isa& isa : instruction_sets()) {
         if (!isa.supported) continue;
-        Random random(2);
-        Streams streams(9, 2, isa.name);
-        Watch watch = streams.watch(numbers());
-        for (int round = 0; round < 30; ++round) {
-            streams.scramble(random);
-            for (int row = 0; row < 10; ++row) {
-                std::vector<double> values(18), seconds(9);
-                for (double& x : values) x = value(random);
-                for (double& t : seconds) t = std::ldexp(random.value(), static_cast<int>(random.below(490)));
-                streams.step(watch, values, seconds);
+        for (std::size_t P : {0, 3}) {
+            Random random(2);
+            Streams streams(9, 2, isa.name, P);
+            Watch watch = streams.watch(numbers());
+            for (int round = 0; round < 30; ++round) {
+                streams.scramble(random);
+                for (int row = 0; row < 10; ++row) {
+                    std::vector<double> values(9 * (2 + P)), seconds(9);
+                    for (double& x : values) x = value(random);
+                    for (double& t : seconds) t = std::ldexp(random.value(), static_cast<int>(random.below(490)));
+                    streams.step(watch, values, seconds);
+                }
             }
         }
     }

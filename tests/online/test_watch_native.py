@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,6 +13,7 @@ from carrousel.engine import Engine
 from carrousel.errors import SettingError, ShapeError, TimeError
 from carrousel.online import tail
 from carrousel.online.baseline import feature_count
+from carrousel.online.covariate import Scaling
 from carrousel.online.forecast import HORIZONS, head_size
 from carrousel.online.native_watch import constants
 from carrousel.online.watch import Readings, Watch
@@ -23,7 +22,7 @@ ISA = native.chosen()
 pytestmark = pytest.mark.skipif(ISA == "numpy", reason="the native engine is not built, or CARROUSEL_ISA=numpy")
 
 SETS = [name for name, supported, *_ in native.module().instruction_sets() if supported] if ISA != "numpy" else []
-FIELDS = [field.name for field in dataclasses.fields(Readings)]
+FIELDS = Readings._fields
 
 # Both twins do the same operations on the same numbers in the same order, but for functions of float64, which are
 # within 3 units in the last place of each other. Of (1 + e / s)^-a, with logarithms up to 70, that leaves 70 · 2⁻⁵¹ =
@@ -35,9 +34,9 @@ ABSOLUTE = 1e-9  # of scores and p-values; of bands in units of the scale
 KINDS = ("random", "seasonal", "bursty", "constant", "missing", "huge", "walk", "steps")
 
 
-def engine(hidden_size: int = 12) -> Engine:
+def engine(hidden_size: int = 12, covariates: int = 0) -> Engine:
     """A network with random weights."""
-    features, numbers = feature_count(HORIZONS), len(HORIZONS) * head_size()
+    features, numbers = feature_count(HORIZONS) + covariates, len(HORIZONS) * head_size()
     architecture = Architecture(
         [
             LSTM(name="lstm", input_size=features, hidden_size=hidden_size),
@@ -80,6 +79,19 @@ def table(rows: int, streams: int, variables: int, seed: int = 0) -> tuple[np.nd
     return np.stack(each, 1).reshape(rows, streams, variables), seconds
 
 
+def with_covariates(values: np.ndarray, count: int) -> np.ndarray:
+    """Values (rows, streams, variables), and behind them covariates, of which one is often missing and one leads."""
+    random = np.random.default_rng(7)
+    more = random.normal(size=(*values.shape[:2], count)) * 10.0 ** random.integers(-3, 4, count)
+    more[random.random(more.shape) < 0.1] = np.nan
+    more[random.random(more.shape) < 0.01] = np.inf
+    return np.concatenate([values, more], 2)
+
+
+# One covariate never varied, so it is not read.
+SCALING = Scaling(np.array([0.5, -3.0, 100.0]), np.array([1.0, 0.0, 30.0]))
+
+
 def specified(watch: Watch) -> Watch:
     """The same watch, stepped by NumPy."""
     watch._native = None
@@ -100,11 +112,15 @@ def check_same(one: Readings, two: Readings, scale: np.ndarray) -> None:
 
 def compare(rows: int, variables: int, **options: object) -> int:
     """Step both twins over the same rows and hold each reading against the other; how many alarms there were."""
-    network, streams, alarms = engine(), len(KINDS), 0
+    covariates = 3 if "scaling" in options else 0
+    network, streams, alarms = engine(covariates=covariates), len(KINDS), 0
     options = {"rate": 1e-2} | options
     fast = Watch(network, streams, variables, **options)
     slow = specified(Watch(network, streams, variables, **options))
     values, seconds = table(rows, streams, variables)
+    if covariates:
+        values = with_covariates(values, covariates)
+    assert fast._native is not None
     for x, time in zip(values, seconds, strict=True):
         one, two = fast.step(x, time), slow.step(x, time)
         check_same(one, two, slow.baseline.deviation().reshape(streams, variables))
@@ -119,6 +135,16 @@ def test_every_reading_of_every_row_is_what_numpy_says(variables: int):
 
 def test_the_promise_may_be_a_time():
     assert compare(500, 2, rate=1e-5, per_second=True, factor=0.5) > 0
+
+
+@pytest.mark.parametrize("variables", [1, 2])
+def test_covariates_say_what_numpy_says(variables: int):
+    assert compare(1200, variables, scaling=SCALING) > 10
+
+
+@pytest.mark.parametrize("options", [{}, {"scaling": SCALING}], ids=["values", "covariates"])
+def test_what_is_beyond_all_that_was_calm_is_what_numpy_says(options: dict[str, object]):
+    assert compare(1700, 2, beyond=0.1, **options) > 3
 
 
 @pytest.mark.parametrize("isa", SETS)
@@ -175,10 +201,14 @@ def kept(watch: Watch) -> dict[str, np.ndarray]:
     return {name: array.copy() for name, array in watch.state.items()}
 
 
+@pytest.mark.parametrize("options", [{}, {"scaling": SCALING, "beyond": 0.2}], ids=["plain", "covariates"])
 @pytest.mark.parametrize("kinder", [lambda w: w, specified], ids=["native", "numpy"])
-def test_state_of_either_twin_continues_in_the_native_one(kinder):
+def test_state_of_either_twin_continues_in_the_native_one(kinder, options: dict[str, object]):
     values, seconds = table(400, 6, 2)
-    first, second = kinder(Watch(engine(), 6, 2, rate=1e-2)), Watch(engine(), 6, 2, rate=1e-2)
+    network = engine(covariates=3 if options else 0)
+    if options:
+        values = with_covariates(values, 3)
+    first, second = kinder(Watch(network, 6, 2, rate=1e-2, **options)), Watch(network, 6, 2, rate=1e-2, **options)
     for x, time in zip(values[:300], seconds[:300], strict=True):
         first.step(x, time)
     second.load(kept(first))
@@ -255,14 +285,15 @@ def test_an_open_trace_sees_the_steps():
     assert watch.step(np.ones((2, 1)), np.zeros(2)).score.shape == (2,)
 
 
-def test_any_state_is_survived():
-    random = np.random.default_rng(0)
-    watch = Watch(engine(), 4, 3, rate=1e-2)
+@pytest.mark.parametrize("options", [{}, {"scaling": SCALING, "beyond": 0.2}], ids=["plain", "covariates"])
+def test_any_state_is_survived(options: dict[str, object]):
+    random, width = np.random.default_rng(0), 3 + 3 * bool(options)
+    watch = Watch(engine(covariates=width - 3), 4, 3, rate=1e-2, **options)
     for _ in range(20):
         for array in watch.state.values():
             array[...] = np.frombuffer(random.bytes(array.nbytes), array.dtype).reshape(array.shape)
         for _ in range(20):
-            watch.step(random.normal(size=(4, 3)), random.normal(size=4))
+            watch.step(random.normal(size=(4, width)), random.normal(size=4))
 
 
 def test_a_stream_takes_at_most_16_kilobytes():

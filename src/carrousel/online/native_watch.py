@@ -15,19 +15,21 @@ import numpy.typing as npt
 
 from carrousel import native
 from carrousel.engine import Session
-from carrousel.online import alarm, baseline, drift, forecast, member, onset, season, tail, trend
+from carrousel.online import alarm, baseline, beyond, covariate, drift, forecast, member, onset, season, tail, trend
 from carrousel.online.state import Online
 
 Floats = npt.NDArray[np.float64]
 Step = Callable[[Floats, Floats], tuple[npt.NDArray[Any], ...] | None]
 
-MODULES: tuple[ModuleType, ...] = (alarm, baseline, drift, forecast, member, onset, season, tail, trend)
+MODULES: tuple[ModuleType, ...] = (
+    alarm, baseline, beyond, covariate, drift, forecast, member, onset, season, tail, trend,
+)  # fmt: skip
 
 
 def bind(session: Session, variables: int, parts: Mapping[str, Online], settings: Mapping[str, float]) -> Step | None:
     """The compiled step over these components, or None where the session is not native.
 
-    It takes values (N, K) and seconds (N,) and returns the fields of ``Readings`` in their order, new arrays; or None,
+    It takes values (N, K + P) and seconds (N,) and returns the fields of ``Readings`` in their order, new arrays; or None,
     having changed nothing, where these are not contiguous float64 arrays of those shapes, or a time is none.
 
     Parameters
@@ -52,6 +54,9 @@ def bind(session: Session, variables: int, parts: Mapping[str, Online], settings
         arrays |= {f"{part}.{name}": array for name, array in online.arrays.items()}
         if isinstance(online, trend.Trend | drift.Drift):
             arrays[f"{part}.table"] = online.table
+        elif isinstance(online, covariate.Covariates):
+            for name, array in online.scaling._asdict().items():
+                arrays[f"{part}.{name}"] = np.array(array, np.float64)
     return module.watch(compiled, variables, numbers, arrays).step
 
 

@@ -10,8 +10,7 @@ Two twins do this: the NumPy files of this room, which say what is done, and whe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -39,8 +38,7 @@ LARGEST = 1e150  # of a value: its square is a number still
 SHORTEST, LONGEST = 1e-3, 1e6  # usual steps between two rows, of a trend
 
 
-@dataclass(frozen=True, eq=False)
-class Readings:
+class Readings(NamedTuple):
     """What is said of one row of N streams of K variables by M members.
 
     Parameters
@@ -88,7 +86,7 @@ class Readings:
     drift: Flags
 
 
-RESIDUAL = [field.name for field in fields(Readings)].index("residual")
+RESIDUAL = Readings._fields.index("residual")
 
 
 class Watch:
@@ -138,7 +136,6 @@ class Watch:
         self.season = Season(batch, variables, period=period, clock=clock)
         self._parts |= {"season": self.season, "trend": self.trend}
         self._parts |= {"value_drift": self.drifts[0], "residual_drift": self.drifts[1]}
-        self._compiles = dict(self._parts)
         self.baseline, self.forecast, self.statistics, self.tail, self.alarm = baseline, forecast, members, tail, alarm
         if scaling is not None:
             self._covariates = Covariates(batch, variables, scaling, feature_count(HORIZONS))
@@ -155,13 +152,11 @@ class Watch:
         self._features = np.zeros((rows, feature_count(HORIZONS)), np.float32)
         self._y = np.zeros((rows, len(self.members)))
         self._compiled = self.session.compiled
-        self._native = None
-        if self.scaling is not None:
-            return  # the twin knows no covariates
         settings = {"rate": self.alarm.rate, "factor": self.alarm.factor, "per_second": self.alarm.per_second}
+        settings["beyond.share"] = self.share or 0.0
         settings |= {"watch.LARGEST": LARGEST, "watch.SHORTEST": SHORTEST, "watch.LONGEST": LONGEST}
         settings |= {"season.period": self.period, "season.clock": self.clock, "trend.memory": self.trend.memory}
-        self._native = native_watch.bind(self.session, self.variables, self._compiles, settings)
+        self._native = native_watch.bind(self.session, self.variables, self._parts, settings)
 
     def step(self, values: Floats, seconds: Floats) -> Readings:
         """Take a row of every stream in.
@@ -178,15 +173,7 @@ class Watch:
         TimeError : seconds that are not finite, or above 1e150
         """
         found = self._compiled_step(values, seconds)
-        if found is None:
-            found = self._step_in_numpy(*self._plain(values, seconds))
-        readings = Readings(*found)
-        if self.beyond is None:
-            return readings
-        x = np.ascontiguousarray(np.asarray(values, np.float64)[:, : self.variables])
-        with np.errstate(all="ignore"):
-            begins, inside, learns = self.beyond.update(x, readings.residual)
-        return replace(readings, warming=readings.warming | learns, alarm=begins, incident=inside)
+        return self._step_in_numpy(*self._plain(values, seconds)) if found is None else Readings._make(found)
 
     def _compiled_step(self, values: Floats, seconds: Floats) -> tuple[Any, ...] | None:
         """The fields of Readings by the compiled step; None where there is none, or what it is told is not plain."""
@@ -207,8 +194,7 @@ class Watch:
             raise TimeError(f"seconds: expected finite numbers, got {seconds[place]} for stream {place}")
         return values, seconds
 
-    def _step_in_numpy(self, values: Floats, seconds: Floats) -> tuple[Any, ...]:
-        """The fields of Readings."""
+    def _step_in_numpy(self, values: Floats, seconds: Floats) -> Readings:
         before = self.baseline.time.copy()
         judged = self._judge(values, seconds)
         x = values if self.scaling is None else np.ascontiguousarray(values[:, : self.variables])
@@ -216,10 +202,15 @@ class Watch:
             season = self.season.update(x, seconds, self.baseline.interval)
             trend = self.trend.update(self.season.without(x, season, self.trend), self._steps(before))
             of_value, of_residual = self.drifts[0].update(x), self.drifts[1].update(judged[RESIDUAL])
-        return (
+        readings = Readings(
             *judged, trend.level, trend.level_lower, trend.level_upper, trend.slope, trend.lower, trend.upper,
             season.season, season.lower, season.upper, trend.change, of_value.drift | of_residual.drift,
         )  # fmt: skip
+        if self.beyond is None:
+            return readings
+        with np.errstate(all="ignore"):
+            begins, inside, learns = self.beyond.update(x, np.ascontiguousarray(readings.residual))
+        return readings._replace(warming=readings.warming | learns, alarm=begins, incident=inside)
 
     def _steps(self, before: Floats) -> Floats | None:
         """How many usual steps the row came after the one at `before` (N,); None where all came after one."""

@@ -212,38 +212,48 @@ class Arrival(Online):
         a["observed"][index] = np.where(seen, values, before)
         return _sticks(run, longest, changes) & take[:, None], was
 
+    def bind(self) -> None:
+        # Of a single stream: its numbers one behind the other, which read and write as plain Python values.
+        self._one = {name: array.reshape(-1).data for name, array in self.arrays.items()} if self.batch == 1 else {}
+
     def admit_one(self, tick: int, values: Sequence[float]) -> Arrived:
         """``admit`` for the only stream of a batch of one, in plain Python: a tenth of the time."""
-        a = self.arrays
-        started, newest = a["started"].item(), a["newest"].item()
+        a = self._one
+        started, newest = a["started"][0], a["newest"][0]
         if started and tick <= newest:
             kind = LATE
             if tick == newest:
-                last: list[float] = a["values"][0].tolist()
-                same = all(x == y or (x != x and y != y) for x, y in zip(values, last, strict=True))
+                same = all(x == y or (x != x and y != y) for x, y in zip(values, a["values"], strict=True))
                 kind = DUPLICATE if same else CONFLICT
             a[("", "late", "duplicates", "conflicts")[kind]][0] += 1
             return Arrived(kind, interval=self._usual())
         one = Arrived(ROW, interval=self._usual())
         if started:
             self._skip_one(one, newest, tick)
+        else:
+            a["started"][0] = True
         self._stick_one(one, values)
-        if a["silent"].item():
+        if a["silent"][0]:
             one.back = True
             a["silent"][0] = False
         a["newest"][0] = tick
-        a["values"][0] = values
         a["rows"][0] += 1
-        a["started"][0] = True
+        last = a["values"]
+        for k, value in enumerate(values):
+            last[k] = value
         return one
+
+    def newest_one(self) -> int | None:
+        """The newest row of the only stream of a batch of one; None before the first."""
+        return self._one["newest"][0] if self._one["started"][0] else None
 
     def _usual(self) -> int:
         if self._interval:
             return self._interval
-        return self.arrays["interval"].item() if self.arrays["lead"].item() >= AHEAD else 0
+        return self._one["interval"][0] if self._one["lead"][0] >= AHEAD else 0
 
     def _skip_one(self, one: Arrived, newest: int, tick: int) -> None:
-        a, since = self.arrays, tick - newest
+        a, since = self._one, tick - newest
         if self._steps is not None:
             one.missing = max(0, int(self._steps(np.array([newest]), np.array([tick]))[0]) - 1)
         elif one.interval:
@@ -253,45 +263,44 @@ class Arrival(Online):
             a["skipped"][0] += one.missing
             a["lost"][0] += one.missing - one.fed
         if not self._interval:
-            usual, lead = a["interval"].item(), a["lead"].item()
+            usual, lead = a["interval"][0], a["lead"][0]
             if lead == 0:
                 a["interval"][0], a["lead"][0] = since, 1
-            elif 10 * abs(since - usual) <= usual:
-                a["lead"][0] = min(lead + 1, MOST_AHEAD)
-            else:
+            elif 10 * abs(since - usual) > usual:
                 a["lead"][0] = lead - 1
+            elif lead < MOST_AHEAD:
+                a["lead"][0] = lead + 1
 
     def _stick_one(self, one: Arrived, values: Sequence[float]) -> None:
-        a = self.arrays
-        names = ("run", "longest", "changes", "observed")
-        run, longest, changes, observed = (a[name][0].tolist() for name in names)
-        stuck: list[int] = []
+        a = self._one
+        runs, longest, changes, observed = a["run"], a["longest"], a["changes"], a["observed"]
         for k, value in enumerate(values):
-            least = max(STUCK_ROWS, STUCK_TIMES * (longest[k] + 1))
-            was = run[k] >= least and changes[k] >= STUCK_CHANGES
+            run, most = runs[k], longest[k]
+            least = max(STUCK_ROWS, STUCK_TIMES * (most + 1))
+            was = run >= least and changes[k] >= STUCK_CHANGES
             if value != value:  # nothing observed
                 pass
             elif value == observed[k]:
-                run[k] += 1
+                run += 1
+                runs[k] = run
             else:
-                longest[k] = max(longest[k], min(run[k], least))
-                run[k], observed[k] = 0, value
+                if run:
+                    longest[k] = max(most, min(run, least))
+                    runs[k] = 0
+                observed[k] = value
                 changes[k] += 1
                 if was:
                     one.moves = (*one.moves, k)
                 continue
-            if run[k] >= least and changes[k] >= STUCK_CHANGES:
-                stuck.append(k)
+            if run >= least and changes[k] >= STUCK_CHANGES:
+                one.stuck = (*one.stuck, k)
                 if not was:
                     one.sticks = (*one.sticks, k)
-        one.stuck = tuple(stuck)
-        for name, kept in zip(names, (run, longest, changes, observed), strict=True):
-            a[name][0] = kept
 
     def count_one(self, alarm: bool, running: bool) -> tuple[int, int]:
         """``count`` for the only stream of a batch of one."""
-        a = self.arrays
-        ran, number = a["running"].item(), a["incidents"].item()
+        a = self._one
+        ran, number = a["running"][0], a["incidents"][0]
         ended = number if ran and (alarm or not running) else 0
         if alarm:
             number += 1

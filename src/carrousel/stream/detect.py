@@ -12,7 +12,7 @@ import numpy as np
 
 from carrousel.errors import SettingError, TimeError
 from carrousel.stream.arrival import CONFLICT, LATE, ROW, Arrived, Rules
-from carrousel.stream.event import CHANGES, Event, Trend, causes
+from carrousel.stream.event import CHANGES, Event, Trend, causes, event_of
 from carrousel.stream.record import Columns
 from carrousel.stream.source import Source, by_variable, ends
 from carrousel.stream.streams import KINDS, Streams
@@ -98,20 +98,18 @@ class DetectStream:
         TimeError : no stamp, or one that cannot be read; with the rule late="refuse", a row that is not later than the
             newest one. The stream is as it was before
         """
-        columns = self.streams.columns
+        columns, arrival = self.streams.columns, self.streams.arrival
         record = columns.read(row, self._sources)
-        arrays = self.streams.arrival.arrays
+        before = arrival.newest_one()
         tick = record.tick
         if tick is None:
-            tick = int(arrays["newest"][0]) + 1 if arrays["started"][0] else 0
-        if self.streams.rules.late == "refuse" and arrays["started"][0] and tick <= arrays["newest"][0]:
+            tick = 0 if before is None else before + 1
+        if before is not None and tick <= before and arrival.rules.late == "refuse":
             raise TimeError(
                 f"stream {self.unique_id!r}: expected a row after {self.newest}, got one of {columns.ds(tick)}; send "
                 "rows once and in order, or let late ones be ignored"
             )
-        before = columns.ds(int(arrays["newest"][0])) if arrays["started"][0] else None
-        verdict = self.judge(tick, record.values)
-        return self._event(verdict, columns.ds(tick), record.notes, before)
+        return self._event(self.judge(tick, record.values), columns.ds(tick), record.notes, before)
 
     def judge(self, tick: int, values: Sequence[float]) -> Verdict:
         """Judge a row that was read: its stamp as the stream's clock counts, and its K + P values.
@@ -129,12 +127,12 @@ class DetectStream:
         for back in range(arrived.fed, 0, -1):
             nothing = np.full((1, len(values)), np.nan)
             readings = watch.step(nothing, np.array([(tick - back * arrived.interval) * second]))
-            began = bool(readings.alarm[0])
-            ended = max(ended, arrival.count_one(began, bool(readings.incident[0]))[1])
+            began = readings.alarm.item()
+            ended = max(ended, arrival.count_one(began, readings.incident.item())[1])
             alarm |= began
         readings = watch.step(np.array([values]), np.array([tick * second]))
-        began = bool(readings.alarm[0])
-        incident, over = arrival.count_one(began, bool(readings.incident[0]))
+        began = readings.alarm.item()
+        incident, over = arrival.count_one(began, readings.incident.item())
         return Verdict(arrived, readings, alarm or began, incident, max(ended, over))
 
     def push(self, rows: Iterable[Mapping[str, object]]) -> list[Event]:
@@ -178,13 +176,15 @@ class DetectStream:
         """
         return self.streams.save(path)
 
-    def _event(self, verdict: Verdict, ds: Any, notes: list[str], before: Any) -> Event:
+    def _event(self, verdict: Verdict, ds: Any, notes: list[str], before: int | None) -> Event:
+        """`before`: the tick of the row before."""
         kind = verdict.arrived.kind
         if kind != ROW:
+            last = None if before is None else self.streams.columns.ds(before)
             said = {
-                LATE: f"late: the newest row is of {before}",
-                CONFLICT: f"a second row of {before} with other values; the first one counts",
-            }.get(kind, f"a second row of {before} with the same values")
+                LATE: f"late: the newest row is of {last}",
+                CONFLICT: f"a second row of {last} with other values; the first one counts",
+            }.get(kind, f"a second row of {last} with the same values")
             return Event(
                 unique_id=self.unique_id,
                 ds=ds,
@@ -195,12 +195,13 @@ class DetectStream:
         turned = self._say(verdict.arrived, before, notes)
         return self._judged(verdict, ds, tuple(notes), turned)
 
-    def _say(self, arrived: Arrived, before: Any, notes: list[str]) -> bool:
+    def _say(self, arrived: Arrived, before: int | None, notes: list[str]) -> bool:
         """Add what was unusual about the arrival of a row; whether something begins or ends with it."""
         variables = self.streams.variables
         if arrived.missing:
             lost = "" if arrived.fed == arrived.missing else f", of which {arrived.fed} count as missing ones"
-            notes.append(f"{arrived.missing} row{'s' * (arrived.missing > 1)} skipped after {before}{lost}")
+            last = None if before is None else self.streams.columns.ds(before)
+            notes.append(f"{arrived.missing} row{'s' * (arrived.missing > 1)} skipped after {last}{lost}")
         if arrived.back:
             notes.append("the stream is back after its silence")
         for k in arrived.sticks:
@@ -212,7 +213,7 @@ class DetectStream:
     def _judged(self, verdict: Verdict, ds: Any, notes: tuple[str, ...], turned: bool) -> Event:
         """The event of a row that was taken; from here on there are plain Python values only."""
         r, variables = verdict.readings, self.streams.variables
-        score, p_value = float(r.score[0]) + 0.0, float(r.p_value[0])  # no −0
+        score, p_value = r.score.item() + 0.0, r.p_value.item()  # no −0
         expected: dict[str, float] = {}
         band: dict[str, tuple[float, float]] = {}
         residual: dict[str, float] = {}
@@ -237,24 +238,25 @@ class DetectStream:
                 )
             if drifts:
                 drift = (*drift, name)
-        return Event(
-            unique_id=self.unique_id,
-            ds=ds,
-            score=score if score == score else None,
-            p_value=p_value if p_value == p_value else None,
-            warming=bool(r.warming[0]),
-            alarm=verdict.alarm,
-            incident=verdict.incident or None,
-            ended=verdict.ended or None,
-            expected=expected,
-            band=band,
-            residual=residual,
-            trend=trend,
-            drift=drift,
-            contributions=causes(r.contributions[0], variables, self.streams.watch.members),
-            stuck=tuple(variables[k] for k in verdict.arrived.stuck),
-            notes=notes,
-            turn=turned or verdict.alarm or verdict.ended > 0,
+        return event_of(
+            self.unique_id,
+            ds,
+            "row",
+            score if score == score else None,
+            p_value if p_value == p_value else None,
+            r.warming.item(),
+            verdict.alarm,
+            verdict.incident or None,
+            verdict.ended or None,
+            expected,
+            band,
+            residual,
+            trend,
+            drift,
+            causes(r.contributions, variables, self.streams.watch.members),
+            tuple([variables[k] for k in verdict.arrived.stuck]),
+            notes,
+            turned or verdict.alarm or verdict.ended > 0,
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -127,6 +127,18 @@ class Event:
         }
 
 
+_SET = [getattr(Event, part.name).__set__ for part in fields(Event)]
+_NEW = object.__new__
+
+
+def event_of(*values: Any) -> Event:
+    """An Event of all its fields in their order, in half the time."""
+    event = _NEW(Event)
+    for put, value in zip(_SET, values, strict=True):
+        put(event, value)
+    return event
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incident:
     """Rows that belong together, from the alarm to the last row before calm.
@@ -173,7 +185,7 @@ def causes(
     width = len(members)
     places = [i for i, surprise in enumerate(flat) if surprise > 0]
     places.sort(key=flat.__getitem__, reverse=True)
-    return tuple(Cause(variables[i // width], members[i % width], flat[i]) for i in places[:MOST_CAUSES])
+    return tuple([Cause(variables[i // width], members[i % width], flat[i]) for i in places[:MOST_CAUSES]])
 
 
 def finite(value: float | None) -> float | None:

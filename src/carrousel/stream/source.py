@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -100,7 +101,12 @@ BY_VARIABLE = (
     "slope_upper", "season", "season_lower", "season_upper", "change", "drift",
 )  # fmt: skip
 
+_OF_VARIABLE = attrgetter(*BY_VARIABLE)
+
 
 def by_variable(readings: Readings) -> list[list[Any]]:
     """What was said of the first stream's variables: BY_VARIABLE as plain values, K each."""
-    return [getattr(readings, name)[0].tolist() for name in BY_VARIABLE]
+    said = _OF_VARIABLE(readings)
+    if said[0].size == 1:
+        return [[array.item()] for array in said]
+    return [array[0].tolist() for array in said]
