@@ -5,7 +5,6 @@ python benchmarks/season.py
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -48,19 +47,6 @@ def run(x: Floats, period: int, *, apart: bool) -> tuple[npt.NDArray[np.bool_], 
     return change, level, low, high
 
 
-def cost(step: float) -> float:
-    """Microseconds that the season adds to a row of one stream, rows coming every so many seconds."""
-    season, x = Season(1, 1), np.ones((1, 1))
-    rows = [(np.array([t * step]), np.array([step])) for t in range(6_000)]
-    parts: list[float] = []
-    for block in range(0, len(rows), 1_000):
-        began = time.perf_counter()
-        for seconds, interval in rows[block : block + 1_000]:
-            season.update(x, seconds, interval)
-        parts.append((time.perf_counter() - began) / 1_000)
-    return 1e6 * float(np.median(parts))
-
-
 def main() -> None:
     rows: list[list[object]] = []
     covered: list[str] = []
@@ -90,8 +76,7 @@ def main() -> None:
         ),
         f"The season's 95% interval holds the wave in {', '.join(covered)}; a cycle of more than 72 rows is told in "
         "parts of several rows, in each of which the wave moves.",
-        f"The season takes {cost(3600.0):.0f} µs of a row where each is another part of the day (hours), and "
-        f"{cost(60.0):.0f} µs where rows come every minute.",
+        "What a row costs is on [the page of the detector's speed](detector_speed.md).",
     ]
     page.write("season", "Trend and season", parts, packages=("carrousel", "numpy"), seeds="2026")
 

@@ -12,6 +12,13 @@ using std::size_t;
 
 #define INLINE inline __attribute__((always_inline))
 
+// In front of a loop whose turns write nothing that another one reads, which the compiler could not prove.
+#if defined(__clang__)
+#define INDEPENDENT  // which checks at run time
+#else
+#define INDEPENDENT _Pragma("GCC ivdep")
+#endif
+
 constexpr size_t LANES = 8;
 constexpr double INFINITE = __builtin_inf();
 

@@ -66,6 +66,7 @@ void update_drift(Block& block, const WatchDrift& d, const double* x, std::uint8
     for (size_t b = 0; b < B; ++b) {
         std::uint8_t* above = d.above + b * R + first;
         const double* edge = d.edge + b * R + first;
+        INDEPENDENT
         for (size_t i = 0; i < rows; ++i) above[i] = static_cast<std::uint8_t>(above[i] + (x[i] > edge[i]));
     }
     bool closing = false;

@@ -296,6 +296,7 @@ void update_trend(Block& block, const double* x, const double* steps, const Watc
     double* const weights = t.weights + first;
     double* const sums = t.sums + first;
     bool closing = false;
+    INDEPENDENT
     for (size_t i = 0; i < rows; ++i) {
         const double step = steps[i];
         const bool there = magnitude(x[i]) <= w.trend.LARGEST;
@@ -348,6 +349,7 @@ void update_trend(Block& block, const double* x, const double* steps, const Watc
             else
                 out.change[r] = judge_trend(w, block.s, r, blocks);
         }
+    INDEPENDENT
     for (size_t i = 0; i < rows; ++i) {
         const size_t r = first + i;
         const double level = line[LEVEL * R + i], half = line[HALF * R + i];
