@@ -11,26 +11,19 @@
 #include "buffer.h"
 #include "model.h"
 #include "watch_kernel.h"
+#include "watch_rules.h"
 
 namespace carrousel {
 
 struct Isa;
 const WatchKernel& watch_kernel(const Isa& isa);
 
-// An array by what Python says of it: 'd' float64, 'f' float32, 'l' int64, 'i' int32, 'B' uint8 or bool.
-struct WatchArray {
-    void* data;
-    char kind;
-    std::size_t size;
-};
-
 class Watch {
 public:
     // Numbers by "module.NAME", arrays by "part.name"; the session's rows are the N · K variables, its only stack the
     // forecasting network. All of these must outlive the watch. Throws Error where a number or an array is missing or
     // does not fit.
-    Watch(Session& session, std::size_t variables, const std::map<std::string, std::vector<double>>& numbers,
-          const std::map<std::string, WatchArray>& arrays);
+    Watch(Session& session, std::size_t variables, const WatchNumbers& numbers, const WatchArrays& arrays);
 
     std::size_t batch() const { return batch_; }
     std::size_t variables() const { return rules_.variables; }

@@ -29,8 +29,8 @@ MODULES: tuple[ModuleType, ...] = (
 def bind(session: Session, variables: int, parts: Mapping[str, Online], settings: Mapping[str, float]) -> Step | None:
     """The compiled step over these components, or None where the session is not native.
 
-    It takes values (N, K + P) and seconds (N,) and returns the fields of ``Readings`` in their order, new arrays; or None,
-    having changed nothing, where these are not contiguous float64 arrays of those shapes, or a time is none.
+    It takes values (N, K + P) and seconds (N,) and returns the fields of ``Readings`` in their order, new arrays; or
+    None, having changed nothing, where these are not contiguous float64 arrays of those shapes, or a time is none.
 
     Parameters
     ----------

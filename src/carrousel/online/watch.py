@@ -202,10 +202,11 @@ class Watch:
             season = self.season.update(x, seconds, self.baseline.interval)
             trend = self.trend.update(self.season.without(x, season, self.trend), self._steps(before))
             of_value, of_residual = self.drifts[0].update(x), self.drifts[1].update(judged[RESIDUAL])
-        readings = Readings(
-            *judged, trend.level, trend.level_lower, trend.level_upper, trend.slope, trend.lower, trend.upper,
+        underneath = (
+            trend.level, trend.level_lower, trend.level_upper, trend.slope, trend.lower, trend.upper,
             season.season, season.lower, season.upper, trend.change, of_value.drift | of_residual.drift,
         )  # fmt: skip
+        readings = Readings._make((*judged, *underneath))
         if self.beyond is None:
             return readings
         with np.errstate(all="ignore"):

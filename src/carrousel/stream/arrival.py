@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -214,7 +214,9 @@ class Arrival(Online):
 
     def bind(self) -> None:
         # Of a single stream: its numbers one behind the other, which read and write as plain Python values.
-        self._one = {name: array.reshape(-1).data for name, array in self.arrays.items()} if self.batch == 1 else {}
+        self._one: dict[str, Any] = {}
+        if self.batch == 1:
+            self._one = {name: array.reshape(-1).data for name, array in self.arrays.items()}
 
     def admit_one(self, tick: int, values: Sequence[float]) -> Arrived:
         """``admit`` for the only stream of a batch of one, in plain Python: a tenth of the time."""
