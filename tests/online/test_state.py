@@ -200,3 +200,18 @@ def test_rows_of_values_are_checked():
         ShapeError, match=re.escape("x: expected a float64 array (2, 3), got list; np.asarray makes one")
     ):
         check_rows_of("x", [[0.0]], (2, 3))
+
+
+def test_what_was_bound_is_made_again_once_it_is_asked_for():
+    x = rows(3, 6, 2, 1)
+    whole, loose = Count(2, 1), Count(2, 1)
+    for row in x:
+        whole.update(row)
+        loose.loosen()
+        assert "scratch" not in vars(loose)
+        loose.update(row)
+    assert kept(loose) == kept(whole)
+    loose.loosen()
+    assert kept(loose.fork([1, 0])) == kept(whole.fork([1, 0]))
+    with pytest.raises(AttributeError, match="'Count' object has no attribute 'nothing'"):
+        _ = loose.nothing

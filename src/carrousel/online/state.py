@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,8 @@ from carrousel.config import nearest
 from carrousel.errors import SettingError, ShapeError
 
 Array = npt.NDArray[Any]
+_BOUND: dict[frozenset[str], frozenset[str]] = {}
+
 DTYPES = ("float64", "float32", "int64", "int32", "uint8", "bool")
 
 
@@ -74,7 +76,23 @@ class Online:
         for name, field in self._fields.items():
             shape = (*field.shape[: field.axis], self._batch, *field.shape[field.axis :])
             self.arrays[name] = np.full(shape, field.start, field.dtype)
+        before, kept = set(vars(self)), vars(self).get("_bound", frozenset())
         self.bind()
+        names = frozenset(kept | (set(vars(self)) - before))
+        self._bound = _BOUND.setdefault(names, names)  # one set for all components of a kind
+
+    def loosen(self) -> None:
+        """Let go of what ``bind`` made, for where compiled code updates the fields: made again once it is asked for."""
+        for name in self._bound:
+            vars(self).pop(name, None)
+
+    if not TYPE_CHECKING:  # which would take any name for an attribute
+
+        def __getattr__(self, name: str) -> Any:
+            if name not in vars(self).get("_bound", ()):
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            self.bind()
+            return vars(self)[name]
 
     @property
     def batch(self) -> int:

@@ -148,15 +148,14 @@ class Watch:
         self._allocate()
 
     def _allocate(self) -> None:
-        rows = self.batch * self.variables
-        self._features = np.zeros((rows, feature_count(HORIZONS)), np.float32)
-        self._y = np.zeros((rows, len(self.members)))
         self._compiled = self.session.compiled
         settings = {"rate": self.alarm.rate, "factor": self.alarm.factor, "per_second": self.alarm.per_second}
         settings["beyond.share"] = self.share or 0.0
         settings |= {"watch.LARGEST": LARGEST, "watch.SHORTEST": SHORTEST, "watch.LONGEST": LONGEST}
         settings |= {"season.period": self.period, "season.clock": self.clock, "trend.memory": self.trend.memory}
         self._native = native_watch.bind(self.session, self.variables, self._parts, settings)
+        for part in self._parts.values() if self._native is not None else ():
+            part.loosen()
 
     def step(self, values: Floats, seconds: Floats) -> Readings:
         """Take a row of every stream in.
@@ -227,7 +226,7 @@ class Watch:
         x = np.ascontiguousarray(values[:, :k]).reshape(n * k)
         with np.errstate(invalid="ignore"):
             ok = np.abs(x) <= LARGEST
-        baseline, y = self.baseline, self._y
+        baseline, y = self.baseline, np.empty((n * k, len(self.members)))
         if scaling is not None:
             self._foresee(values[:, k:])
         baseline.update(x, ok, seconds)
@@ -243,8 +242,9 @@ class Watch:
         if scaling is not None:
             baseline.features(ok, HORIZONS, self._covariates.waiting)
         else:
-            baseline.features(ok, HORIZONS, self._features)
-            self.forecast.put(self.session.step(self._features), baseline, self._features)
+            features = np.empty((n * k, feature_count(HORIZONS)), np.float32)
+            baseline.features(ok, HORIZONS, features)
+            self.forecast.put(self.session.step(features), baseline, features)
         band = band.reshape(n, k, 3)
         residual = np.where(ok.reshape(n, k), x.reshape(n, k) - band[:, :, 1], np.nan)
         return (
