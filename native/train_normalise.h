@@ -7,13 +7,28 @@
 namespace carrousel {
 namespace {
 
-template <class Real>
-INLINE Real total(Vec<Real> v) {
-    Real parts[LANES<Real>];
+// Halves are added to each other until one is left.
+INLINE double total(vd v) {
+    double parts[LANES<double>];
     put(parts, v);
-    for (std::size_t n = LANES<Real> / 2; n > 0; n /= 2)
+    for (std::size_t n = LANES<double> / 2; n > 0; n /= 2)
         for (std::size_t k = 0; k < n; ++k) parts[k] += parts[k + n];
     return parts[0];
+}
+INLINE float total(vf v) {
+#if defined(__AVX512F__) && !defined(CARROUSEL_PLAIN)  // the same bits without the way through memory
+    const __m512 all = reinterpret_cast<__m512>(v);
+    const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));
+    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+#else
+    float parts[LANES<float>];
+    put(parts, v);
+    for (std::size_t n = LANES<float> / 2; n > 0; n /= 2)
+        for (std::size_t k = 0; k < n; ++k) parts[k] += parts[k + n];
+    return parts[0];
+#endif
 }
 
 // hat = v̂, which may be v; then(k, v̂) for each vector of it.
@@ -22,7 +37,7 @@ INLINE void normalise(const Real* v, std::size_t n, Real* hat, Real& scale, cons
     constexpr std::size_t lanes = LANES<Real>;
     Vec<Real> sum{};
     for (std::size_t k = 0; k < n; k += lanes) sum += get(v + k, n - k);
-    const Real mean = total<Real>(sum) / static_cast<Real>(n);
+    const Real mean = total(sum) / static_cast<Real>(n);
     Vec<Real> squares{};
     for (std::size_t k = 0; k < n; k += lanes) {
         Vec<Real> centred = get(v + k, n - k) - fill(mean);
@@ -30,7 +45,7 @@ INLINE void normalise(const Real* v, std::size_t n, Real* hat, Real& scale, cons
             for (std::size_t lane = n - k; lane < lanes; ++lane) centred[lane] = 0;
         squares = fma(centred, centred, squares);
     }
-    const Real variance = total<Real>(squares) / static_cast<Real>(n);
+    const Real variance = total(squares) / static_cast<Real>(n);
     scale = static_cast<Real>(__builtin_sqrt(static_cast<double>(variance) + 1e-5));
     const Vec<Real> inverse = fill(Real(1) / scale);
     for (std::size_t k = 0; k < n; k += lanes) {
@@ -73,8 +88,8 @@ public:
         put(gains_ + k, fma(d, hat, get(static_cast<const Real*>(gains_) + k, left)), left);
     }
     INLINE void close() {
-        sum_ = fill(total<Real>(sum_) / static_cast<Real>(n_));
-        along_ = fill(total<Real>(along_) / static_cast<Real>(n_));
+        sum_ = fill(total(sum_) / static_cast<Real>(n_));
+        along_ = fill(total(along_) / static_cast<Real>(n_));
     }
     INLINE Vec<Real> at(std::size_t k, Vec<Real> d) const {
         const std::size_t left = n_ - k;
