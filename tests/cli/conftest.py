@@ -1,10 +1,17 @@
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
 
 from cli.program import HORIZON, QUICK, ROWS, demand, process, write
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _heed_interrupts() -> None:
+    """What a shell starts in the background ignores them, and so would every program that is started here."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
