@@ -79,6 +79,13 @@ def test_windows_that_follow_each_other_are_summed_without_a_pass_over_each(leve
     assert ours == pytest.approx(theirs, rel=1e-9 if level == 0 else 1e-6)
 
 
+def test_each_series_that_is_summed_at_once_is_weighed_by_its_own_scale():
+    parts = [(*windows(series(length=400, seed=seed), 30, 7), size) for seed, size in ((1, 0.5), (2, 4.0))]
+    at_once = fit_ridge([(x, y, np.full((len(x), 1), size)) for x, y, size in parts], penalties=[1e-4], scaled=False)
+    divided = fit_ridge([(x / size, y / size) for x, y, size in parts], penalties=[1e-4], scaled=False)
+    np.testing.assert_allclose(at_once.weight, divided.weight, atol=1e-9)
+
+
 @pytest.mark.parametrize("kind", ["gap", "other truth", "two scales", "every second"])
 def test_windows_that_do_not_follow_each_other_are_summed_one_by_one(kind):
     values, scale = series(length=400), np.full((364, 1), 3.0)
