@@ -9,7 +9,7 @@ import numpy as np
 
 from carrousel.data.schema import Schema
 from carrousel.online.state import Field, Online
-from carrousel.tasks.detect_setting import Promise
+from carrousel.tasks.detect_setting import DetectSettings, Promise
 
 MEMBERS = ("forecast", "range")
 WARM = 8
@@ -82,7 +82,7 @@ class Detector:
 
     def __init__(self, *variables: str, schema: Schema | None = None, false_alarms: str = "1/1000 rows") -> None:
         self.variables, self.schema = variables or ("y",), schema
-        self.settings = SimpleNamespace(false_alarms=false_alarms)
+        self.settings = DetectSettings(false_alarms=false_alarms)
         self.promise = Promise.parse(false_alarms)
         self.ends: dict[str, object] = {}
 

@@ -7,11 +7,13 @@ import math
 from datetime import datetime, timedelta, timezone
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from carrousel.data.schema import Schema
-from carrousel.errors import ColumnError, SettingError, TimeError
+from carrousel.errors import ColumnError, DataError, SettingError, TimeError
 from carrousel.stream import DetectStream, Event, Rules
+from carrousel.stream.record import Columns
 from watcher import WARM, Detector, hourly
 
 START = np.datetime64("2024-01-01T00", "s")
@@ -243,6 +245,47 @@ def test_a_sensor_sticks_when_it_stands_still_far_longer_than_ever():
 def test_a_constant_series_or_one_that_seldom_changes_does_not_stick(values):
     events = DetectStream(hourly()).push(rows(values))
     assert not any(e.stuck for e in events)
+
+
+def test_a_row_in_which_nothing_was_observed_says_so():
+    stream = warm(hourly("a", "b"))
+    assert stream.update({"ds": at(9), "a": None, "b": pd.NA}).notes == ("nothing was observed",)
+    assert stream.update({"ds": at(10), "a": 1.0}).notes == ()
+
+
+def test_a_row_of_another_stream_is_refused():
+    stream = DetectStream(hourly(id="unique_id"), "pump")
+    stream.update({"unique_id": "pump", "ds": at(0), "y": 1.0})
+    stream.update({"unique_id": " pump", "ds": at(1), "y": 1.0})
+    with pytest.raises(ColumnError, match="expected a row of the stream 'pump', got one of 'fan'"):
+        stream.update({"unique_id": "fan", "ds": at(2), "y": 1.0})
+    assert stream.count("rows") == 2
+    unnamed = DetectStream(Detector())
+    assert unnamed.update({"unique_id": "fan", "ds": at(2), "y": 1.0}).kind == "row"
+
+
+def test_a_name_that_differs_in_case_only_is_misspelt():
+    with pytest.raises(ColumnError, match="unknown column 'Y', and no 'y'"):
+        warm().update({"ds": at(9), "Y": 1.0})
+
+
+@pytest.mark.parametrize("row", [[1, 2], (1, 2), "y=1", 5, None])
+def test_what_is_no_row_is_refused(row):
+    with pytest.raises(DataError, match=f"expected column -> value, such as a dict, got {type(row).__name__}"):
+        warm().update(row)
+
+
+def test_a_missing_covariate_is_said():
+    schema = Schema(time="ds", target=("y",), frequency="h", past=("valve", "mode"), categories={"mode": ("a", "b")})
+    columns = Columns(("y",), schema)
+    sources = columns.sources("y")
+
+    def notes(**row: object) -> list[str]:
+        return columns.read({"ds": at(0), "y": 1.0} | row, sources).notes
+
+    assert notes(valve=1.0, mode="a") == []
+    assert notes(valve=None, mode="b") == ["valve: missing, so taken as it was last"]
+    assert notes() == ["valve, mode: missing, so taken as it was last"]
 
 
 def test_several_variables_keep_their_names():

@@ -31,6 +31,8 @@ def table(length: int = 700, **columns: np.ndarray) -> dict[str, np.ndarray]:
         ("1/2 weeks", 1 / 1_209_600, True),
         ("3/1000 rows", 0.003, False),
         ("1/row", 1.0, False),
+        ("3/minute", 0.05, True),
+        ("1/10 seconds", 0.1, True),
     ],
 )
 def test_a_promise_is_read(text, rate, per_second):
@@ -50,6 +52,22 @@ def test_a_promise_by_the_clock_needs_a_clock():
         Detector(false_alarms="1/week", minutes=0).fit({"ds": np.arange(300), "y": daily(300, 0)})
     detector = Detector(minutes=0).fit({"ds": np.arange(300), "y": daily(300, 0)})
     assert detector.promised == 1 / 2000
+
+
+def test_a_promise_that_rows_cannot_have_is_refused_or_said():
+    with pytest.raises(SettingError, match=r"expected fewer than rows, got '8/hour', which is 2 for each row at one"):
+        Detector(false_alarms="8/hour", minutes=0).fit(table())
+    notes = Detector(false_alarms="1/hour", minutes=0).fit(table()).notes
+    assert any("1/hour is one in 4 rows; fewer will come" in note for note in notes)
+    notes = Detector(false_alarms="1/week", minutes=0).fit(table()).notes
+    assert not any("fewer will come" in note for note in notes)
+
+
+def test_the_correction_says_how_far_it_goes():
+    calm = [np.ones(100_000)]
+    factor, note = correction(calm, 0.01, seed=0)
+    assert factor == 0.2
+    assert note.endswith("the threshold corrects for that, as far as 0.2 times")
 
 
 def test_a_fitted_detector_goes_on_after_its_table_and_reads_the_same_after_saving(tmp_path):

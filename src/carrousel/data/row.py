@@ -92,7 +92,8 @@ def refuse_misspelt(row: Mapping[str, object], wanted: Sequence[str], known: Col
     if not absent:
         return
     for name in row:
-        close = [] if name in known else difflib.get_close_matches(name, absent, n=1)
+        same = [wanted for wanted in absent if wanted.lower() == str(name).lower()]
+        close = [] if name in known else same or difflib.get_close_matches(str(name), absent, n=1)
         if close:
             raise ColumnError(f"row: unknown column {name!r}, and no {close[0]!r}; did you mean {close[0]!r}?")
 

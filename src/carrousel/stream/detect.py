@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from carrousel.errors import SettingError, TimeError
+from carrousel.errors import ColumnError, DataError, SettingError, TimeError
 from carrousel.stream.arrival import CONFLICT, LATE, ROW, Arrived, Rules
 from carrousel.stream.event import CHANGES, Event, Trend, causes, event_of
 from carrousel.stream.record import Columns
@@ -53,7 +53,7 @@ class DetectStream:
             first = next(iter(known))
             raise SettingError(f"stream: expected one of {len(known)} series, such as {first!r}, got no name")
         if unique_id is None:
-            unique_id = next(iter(known), Columns(tuple(detector.variables), detector.schema).default_id())
+            unique_id = next(iter(known), Columns.of(detector).default_id())
         self._take(Streams(detector, (unique_id,), rules=rules))
 
     def _take(self, streams: Streams) -> None:
@@ -94,13 +94,25 @@ class DetectStream:
 
         Raises
         ------
-        ColumnError : a text that is no number, or a misspelt name
+        ColumnError : a text that is no number, a misspelt name, or a row that says that it is of another stream
         TimeError : no stamp, or one that cannot be read; with the rule late="refuse", a row that is not later than the
-            newest one. The stream is as it was before
+            newest one
+        SettingError : a promise by the clock, and the first row has no date
+        DataError : no row at all
+
+        After any of them the stream is as it was before.
         """
         columns, arrival = self.streams.columns, self.streams.arrival
+        if not hasattr(row, "get"):
+            raise DataError(f"row: expected column -> value, such as a dict, got {type(row).__name__}")
+        if columns.id is not None and (named := row.get(columns.id)) is not None and named != self.unique_id:
+            self._check_id(str(named).strip())
         record = columns.read(row, self._sources)
+        if not self.streams.settled:
+            self.streams.settle()
         before = arrival.newest_one()
+        if before is None:
+            record.notes += self._first()
         tick = record.tick
         if tick is None:
             tick = 0 if before is None else before + 1
@@ -110,6 +122,24 @@ class DetectStream:
                 "rows once and in order, or let late ones be ignored"
             )
         return self._event(self.judge(tick, record.values), columns.ds(tick), record.notes, before)
+
+    def _check_id(self, named: str) -> None:
+        """Refuse a row of another stream, unless this one has no name of its own."""
+        unnamed = self.streams.columns.schema is None and self.unique_id == self.streams.columns.default_id()
+        if named != self.unique_id and not unnamed:
+            raise ColumnError(
+                f"id column {self.streams.columns.id!r}: expected a row of the stream {self.unique_id!r}, got one of "
+                f"{named!r}; each has a stream of its own"
+            )
+
+    def _first(self) -> list[str]:
+        """What there is to say of the first row of a stream that starts cold."""
+        notes: list[str] = []
+        if self.streams.columns.clock == "rows":
+            notes.append("no time stamp: rows are numbered as they come")
+        if ends(self.streams.detector):
+            notes.append(f"{self.unique_id!r} was not in the table that the detector was fitted on: it starts cold")
+        return notes
 
     def judge(self, tick: int, values: Sequence[float]) -> Verdict:
         """Judge a row that was read: its stamp as the stream's clock counts, and its K + P values.

@@ -17,6 +17,7 @@ from carrousel.data.row import refuse_misspelt
 from carrousel.data.schema import Schema
 from carrousel.errors import ColumnError, TimeError
 from carrousel.stream.arrival import MOST
+from carrousel.stream.source import Source
 
 Ints = npt.NDArray[np.int64]
 Clock = Literal["time", "integer", "rows"]
@@ -69,6 +70,16 @@ class Columns:
         self._wide = schema.layout == "wide" and not schema.joint and len(schema.target) > 1
         for name, labels in schema.categories.items():
             self._labels += [(f"{name}={label}", name, label) for label in labels]
+
+    @classmethod
+    def of(cls, detector: Source, clock: Clock | None = None) -> Columns:
+        """Those of a detector; one without schema says itself, in its settings, what its columns are called."""
+        made = cls(tuple(detector.variables), detector.schema, clock)
+        settings = getattr(detector, "settings", None)
+        if made.schema is None:
+            made.id = getattr(settings, "id", None) or made.id
+            made.time = getattr(settings, "time", None)
+        return made
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -129,6 +140,14 @@ class Columns:
                 values.append(_number(name, value, notes))
             else:
                 values.append(self._indicator(name, label, value))
+        count = len(self.variables)
+        if all(value != value for value in values[:count]):
+            notes.append("nothing was observed")
+        if len(values) > count and (
+            missing := [s for s, v in zip(sources[count:], values[count:], strict=True) if v != v]
+        ):
+            named = ", ".join(dict.fromkeys(name for name, _ in missing))
+            notes.append(f"{named}: missing, so taken as it was last")
         if len(row) <= len(sources) or any(name not in row for name, _ in sources):
             wanted = [*dict.fromkeys(name for name, _ in sources), *([] if self.time is None else [self.time])]
             known: tuple[str | None, ...] = (self.time, self.id, *wanted)
@@ -147,15 +166,27 @@ class Columns:
         return float(text == label)
 
     def _tick(self, row: Mapping[str, object]) -> int | None:
-        if self.time is None and self.clock is None:
-            self.time = next((name for name in row if str(name).lower() in TIME_NAMES), None)
-            self.clock = "rows" if self.time is None else None
+        if self.clock is None:
+            return self._first_tick(row)
         if self.clock == "rows":
             return None
-        value = row.get(str(self.time))
-        if self.clock is None:
-            self.clock = "integer" if _whole(value) is not None else "time"
-        return self.tick_of(value)
+        if self.time not in row:
+            got = ", ".join(str(name) for name in row) or "none"
+            raise TimeError(f"time column {self.time!r}: expected it in every row, got the columns {got}")
+        return self.tick_of(row.get(str(self.time)))
+
+    def _first_tick(self, row: Mapping[str, object]) -> int | None:
+        """Learn from the first row what stamps are; one that is refused teaches nothing."""
+        before, time = self.time, self.time
+        if time is None:
+            time = next((name for name in row if str(name).lower() in TIME_NAMES), None)
+        whole = time is not None and _whole(row.get(time)) is not None
+        self.time, self.clock = time, "rows" if time is None else "integer" if whole else "time"
+        try:
+            return self._tick(row)
+        except TimeError:
+            self.time, self.clock = before, None
+            raise
 
     def tick_of(self, value: Any) -> int:
         """The tick of a stamp.
@@ -237,7 +268,7 @@ def _number(name: str, value: Any, notes: list[str]) -> float:
     try:
         number = parse_number(value.strip()) if isinstance(value, str) else float(value)
     except (TypeError, ValueError):
-        number = None
+        number = math.nan if type(value).__name__ == "NAType" else None  # of pandas: nothing was observed
     except OverflowError:  # an integer beyond the range of float
         number = math.inf
     if number is None:

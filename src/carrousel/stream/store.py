@@ -149,6 +149,8 @@ def load_streams(path: str | os.PathLike[str], detector: Source, *, rules: Rules
     if (header.clock in ("time", "integer")) != (header.time is not None):
         raise ArtifactError(f"{file}: expected a time column for the clock {header.clock!r}, got {header.time!r}")
     try:
+        if not streams.settled:
+            streams.settle()
         streams.load(arrays)
     except ShapeError as error:
         raise ArtifactError(f"{file}: expected a state of this detector, got another ({error}); {REMEDY}") from error

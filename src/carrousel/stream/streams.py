@@ -72,7 +72,7 @@ class Streams:
             got = "none" if twice is None else f"{twice!r} twice"
             raise SettingError(f"ids: expected names of streams that differ, got {got}")
         self.detector, self.variables = detector, tuple(detector.variables)
-        self.columns = Columns(self.variables, detector.schema)
+        self.columns = Columns.of(detector)
         self.watch: Watch = detector.watch(len(self.ids)) if fresh else detector.watch(ids=self.ids)
         interval, steps = _clock(detector.schema)
         self.rules = rules or Rules()
@@ -81,9 +81,29 @@ class Streams:
         for row, name in enumerate(self.ids):
             if name in known:
                 self.arrival.start(row, self.columns.tick_of(known[name]))
+        self.settled = self.columns.schema is not None
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def settle(self) -> None:
+        """After the first row: where it has no date, hold alarms against rows, not against time.
+
+        Raises
+        ------
+        SettingError : the detector promises so many false alarms in a time that these rows do not have
+        """
+        if self.columns.clock not in (None, "time") and getattr(self.detector, "dated", False):
+            make: Any = self.detector.watch
+            try:
+                watch: Watch = make(len(self), dated=False)
+            except SettingError:
+                first = Columns.of(self.detector)  # the row teaches nothing
+                self.columns.clock, self.columns.time = first.clock, first.time
+                raise
+            watch.load(self.watch.state)
+            self.watch = watch
+        self.settled = self.columns.clock is not None
 
     def push(self, index: Index, ticks: Ints, values: Floats) -> Batch:
         """Judge one row of each of some streams, as arrays.
@@ -132,6 +152,8 @@ class Streams:
         """
         rows = read_rows(self.columns, frame)
         which = one_each(rows, self.ids)
+        if not self.settled:
+            self.settle()
         whole = len(which) == len(self) and bool((which == np.arange(len(self))).all())
         batch = self.push(EVERY if whole else which, rows.ticks, rows.values)
         r, n = batch.readings, len(which)

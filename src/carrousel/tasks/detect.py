@@ -12,24 +12,22 @@ from carrousel.config import from_dict, to_dict
 from carrousel.data.schema import Schema
 from carrousel.digest import sha256
 from carrousel.engine import Dtype, Engine, check_dtype
-from carrousel.errors import ConfigError, HistoryError, NotTrainedError, SettingError, require
-from carrousel.online.covariate import Scaling, scaling_of
+from carrousel.errors import ConfigError, NotTrainedError, SettingError
+from carrousel.online.covariate import Scaling
 from carrousel.online.watch import Watch
 from carrousel.stream import DetectStream, Incident, Rules, Streams
 from carrousel.stream.store import load_streams
-from carrousel.tasks.detect_cycle import cycle_of
 from carrousel.tasks.detect_evaluate import Evaluation, evaluate
-from carrousel.tasks.detect_replay import correction, interval_of, replay
+from carrousel.tasks.detect_replay import correction, replay
 from carrousel.tasks.detect_saved import Arrays, Statistics, ends_of, saved_form, shipped, states_of
 from carrousel.tasks.detect_setting import DetectSettings, Promise
+from carrousel.tasks.detect_study import study
 from carrousel.tasks.detect_table import Judged, judge
 
 if TYPE_CHECKING:
     from carrousel.training import History, Report
 
 Frame = Any
-
-LEAST_ROWS = 200  # of the longest series, to fit
 
 
 class Detector:
@@ -80,11 +78,13 @@ class Detector:
         Parameters
         ----------
         variables : names of what is watched
-        settings : as for the constructor; false_alarms is by default one a week
+        settings : as for the constructor, but for target, past and frequency. ``false_alarms`` is by default one a
+            week, or one in 2,000 rows where the first row has no date; ``season`` counts rows; ``id`` and ``time`` are
+            by default ``unique_id`` and the first column with a usual name, such as ``ds``
 
         Raises
         ------
-        SettingError : as the constructor
+        SettingError : as the constructor, and for a setting that needs a table
         """
         detector = cls(**settings)
         if detector.settings.past:
@@ -92,10 +92,13 @@ class Detector:
                 "past: expected none without a table, since the network that Carrousel comes with reads no covariates, "
                 f"got {', '.join(detector.settings.past)}; use Detector(past=...).fit(table)"
             )
+        for name, instead in (("target", "name the variables in the first argument"), ("frequency", "leave it out")):
+            if (value := getattr(detector.settings, name)) is not None:
+                raise SettingError(f"{name}: expected none without a table, got {value!r}; {instead}")
         names = (variables,) if isinstance(variables, str) else tuple(variables)
         if not names or len(set(names)) < len(names):
             raise SettingError(f"variables: expected different names, at least one, got {variables!r}")
-        detector._variables = names
+        detector._variables, detector.cycle = names, detector.settings.season or 0
         detector._use(shipped())
         return detector
 
@@ -134,7 +137,9 @@ class Detector:
     @property
     def _by_clock(self) -> bool:
         """Whether the cycle is told by time rather than by rows: months and working days are not of one length."""
-        return self.schema is None or self.schema.grid.unit in ("s", "min", "h", "D", "W")
+        if self.schema is None:
+            return not self.cycle
+        return self.schema.grid.unit in ("s", "min", "h", "D", "W")
 
     @property
     def promise(self) -> Promise:
@@ -171,59 +176,21 @@ class Detector:
         HistoryError : too few rows
         MissingExtraError : minutes is above 0 and PyTorch is not installed
         """
-        notes: list[str] = []
         s = self.settings
-        if s.past and not s.minutes:
-            raise SettingError(
-                "past: expected minutes above 0 with it, since the network that Carrousel comes with reads no "
-                f"covariates, got minutes=0 and {', '.join(s.past)}"
-            )
-        schema = Schema.infer(
-            frame, target=s.target, past=s.past, id=s.id, time=s.time, frequency=s.frequency, joint=s.joint, notes=notes
-        )
-        panel = schema.read(frame, notes=notes)
-        longest = int(panel.lengths.max())
-        if longest < LEAST_ROWS:
-            raise HistoryError(
-                f"fit: expected at least {LEAST_ROWS} rows of one series, got {longest}; bring more rows, or use "
-                "Detector.online, which needs none"
-            )
-        self.settings.promise(dated=not schema.grid.integer)
-        artifact, scaling = shipped(), None
-        if s.minutes > 0:
-            require("torch", extra="train", purpose="fit a detector's network (minutes=0 needs none)")
-            from carrousel.tasks.detect_fit import adapt  # the only way to torch
-
-            scaling = scaling_of(panel.past, notes=notes, names=panel.past_names) if panel.past_names else None
-            artifact, self.history = adapt(
-                artifact, panel, scaling=scaling, minutes=s.minutes, seed=s.seed, progress=progress
-            )
-            notes.append(self.history_note())
-        self.schema, self._variables, self.factor = schema, panel.target_names, 1.0
-        self.interval_s, self.scaling = interval_of(panel), scaling
-        self.cycle, said = cycle_of(panel, schema.grid, s.season)
-        notes.append(said)
-        self._use(artifact)
+        found = study(s, frame, progress)
+        notes, panel = found.notes, found.panel
+        self.schema, self._variables, self.factor = found.schema, panel.target_names, 1.0
+        self.interval_s, self.cycle, self.scaling = found.interval_s, found.cycle, found.scaling
+        self.history = found.history
+        self._use(found.artifact)
         self._states, rarity = replay(self.watch, panel)
-        if s.beyond is not None:
-            notes.append(
-                "alarms come where a value, or its distance from the forecast, is beyond all in the table by "
-                f"{s.beyond:g} of it; not as often as promised"
-            )
         self.ends = {name: panel.ds[panel.rows(s)][-1] for s, name in enumerate(panel.ids)}
         self.factor, counted = correction(rarity, self.promised, seed=s.seed)
-        notes.append(counted)
+        notes.append(counted if s.beyond is None else f"alarms come {s.rule}, not at a rate")
         self.notes = notes
         return self
 
-    def history_note(self) -> str:
-        """What the training of the network came to."""
-        history = self.history
-        if history is None or history.best_step == 0:
-            return "the network that Carrousel comes with was better on the last part of the table, so it is kept"
-        return f"the network was adapted to the table in {history.best_step} steps"
-
-    def watch(self, batch: int = 1, *, ids: Sequence[str] | None = None) -> Watch:
+    def watch(self, batch: int = 1, *, ids: Sequence[str] | None = None, dated: bool | None = None) -> Watch:
         """Streams to feed row by row, many at once.
 
         Parameters
@@ -231,12 +198,14 @@ class Detector:
         batch : N, how many; left out with `ids`
         ids : names of the streams. Those that the detector was fitted on go on from the last row of the table; the
             others, and all without names, start cold
+        dated : whether rows have dates; by default as in the table, and true without one
 
         Raises
         ------
         NotTrainedError
+        SettingError : a promise by the clock for rows without dates
         """
-        engine, promise = self._ready(), self.promise
+        engine, promise = self._ready(), self.settings.promise(dated=self.dated if dated is None else dated)
         count = batch if ids is None else len(ids)
         watch = Watch(
             engine,
@@ -355,14 +324,15 @@ class Detector:
         """
         return self.judge(frame).incidents
 
-    def evaluate(self, frame: Frame, labels: Frame | str, *, train: Frame | None = None) -> Evaluation:
+    def evaluate(self, frame: Frame, labels: Frame | str | None = None, *, train: Frame | None = None) -> Evaluation:
         """Judge a table and compare the incidents with labels, beside naive detectors; see ``tasks.detect_evaluate``.
 
         Parameters
         ----------
         frame : the rows to judge
-        labels : a table with ``start`` and ``end`` and, of several series, their id column; or with the time column and
-            one of 0 and 1; or the name of such a column of `frame`
+        labels : a table with ``start`` and ``end`` and, of several series, their id column; or with the time column of
+            what is labelled, or of all rows beside one of 0 and 1; or the name of such a column of `frame`. Without
+            labels every incident counts as false: does the promise hold on rows that are usual?
         train : the rows before, on which the naive detectors set their thresholds; without them they do so on the first
             15 % of each series, at most 750 rows, which then count for nobody
 

@@ -36,8 +36,10 @@ def detect_card(detector: Detector, evaluation: Evaluation | None = None) -> str
     """
     names = ", ".join(detector.variables[:10]) + (" ..." if len(detector.variables) > 10 else "")
     told = ", ".join(f"{key}={value!r}" for key, value in vars(detector.settings).items() if value not in (None, ()))
-    promise = detector.promise
-    accepted = detector.settings.false_alarms or ("1/week" if promise.per_second else "1/2000 rows")
+    accepted = detector.settings.false_alarms or ("1/week" if detector.promise.per_second else "1/2000 rows")
+    rule = f"; {accepted} false alarms are accepted"
+    if detector.settings.beyond is not None:
+        rule = f", {detector.settings.rule}"
     watch = detector.watch()
     state = sum(array.nbytes for array in watch.state.values())
     beside = f" It reads {', '.join(detector.covariates[:10])} beside them." if detector.covariates else ""
@@ -45,7 +47,7 @@ def detect_card(detector: Detector, evaluation: Evaluation | None = None) -> str
         "---", "library_name: carrousel", "pipeline_tag: time-series-forecasting", "tags: [anomaly-detection]", "---",
         "",
         "# Detector", "",
-        f"Watches {names} row by row, and alarms once an incident; {accepted} false alarms are accepted.{beside}", "",
+        f"Watches {names} row by row, and alarms once an incident{rule}.{beside}", "",
         "```python", "import carrousel", "",
         'stream = carrousel.load("path/to/this/folder").stream()', "event = stream.update(row)", "```", "",
         "## Measured", "",
@@ -66,9 +68,10 @@ def detect_card(detector: Detector, evaluation: Evaluation | None = None) -> str
 
 
 def _scores(evaluation: Evaluation) -> list[str]:
+    accepted = f"{evaluation.promised:.3g} false alarms a {evaluation.unit}"
+    promised = f"naive detectors set to {accepted}" if evaluation.rule else f"{accepted} promised"
     lines = [
-        f"On {evaluation.watched:,} unlabelled rows, {evaluation.promised:.3g} false alarms a {evaluation.unit} "
-        "promised; events, never point-adjusted:", "",
+        f"On {evaluation.watched:,} unlabelled rows, {promised}; events, never point-adjusted:", "",
         f"| detector | found | false a {evaluation.unit} | F1 | VUS-PR | NAB |", "|---|---|---|---|---|---|",
     ]  # fmt: skip
     return [

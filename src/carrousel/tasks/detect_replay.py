@@ -16,6 +16,7 @@ Floats = npt.NDArray[np.float64]
 
 BLOCK_ROWS, RESAMPLES = 200, 400  # of the bootstrap
 PRIOR_ALARMS = 8.0  # what the factor's estimate starts from, in alarms as promised
+FACTORS = (0.2, 5.0)  # that a table may say
 
 
 def replay(make: Callable[[int], Watch], panel: Panel) -> tuple[dict[str, Arrays], list[Floats]]:
@@ -86,8 +87,10 @@ def correction(rarity: list[npt.NDArray[np.float64]], promised: float, *, seed: 
     seen, expected = counts[drawn].sum(1), rows[drawn].sum(1)[:, None] * levels
     factors = np.median((seen + PRIOR_ALARMS) / (expected + PRIOR_ALARMS), axis=1)
     low, factor, high = np.quantile(factors, [0.05, 0.5, 0.95])
+    kept = float(np.clip(factor, *FACTORS))
+    far = "" if kept == factor else f", as far as {kept:g} times"
     note = (
         f"on the second half of the table alarms at the promised rate would have come {factor:.2f} times as often as "
-        f"promised ({low:.2f} to {high:.2f} by a block bootstrap, 90%); the threshold corrects for that"
+        f"promised ({low:.2f} to {high:.2f} by a block bootstrap, 90%); the threshold corrects for that{far}"
     )
-    return float(np.clip(factor, 0.2, 5.0)), note
+    return kept, note

@@ -9,7 +9,10 @@ from typing import Annotated
 from carrousel.config import Range, check
 from carrousel.errors import SettingError
 
-SECONDS = {"hour": 3600.0, "day": 86_400.0, "week": 604_800.0, "month": 2_629_800.0, "year": 31_557_600.0}
+SECONDS = {
+    "second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86_400.0, "week": 604_800.0, "month": 2_629_800.0,
+    "year": 31_557_600.0,
+}  # fmt: skip
 _PROMISE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*/\s*(\d+(?:\.\d+)?)?\s*([A-Za-z]+)\s*")
 
 
@@ -98,7 +101,15 @@ class DetectSettings:
         promise = Promise.parse(self.false_alarms or ("1/week" if dated else "1/2000 rows"))
         if promise.per_second and not dated:
             raise SettingError(
-                f"false_alarms: expected a rate such as '1/2000 rows' for time stamps that are integers, "
-                f"got {self.false_alarms!r}"
+                "false_alarms: expected a rate such as '1/2000 rows' where time stamps are integers or none, got "
+                f"{self.false_alarms!r}"
             )
         return promise
+
+    @property
+    def rule(self) -> str:
+        """Where alarms come, in words."""
+        if self.beyond is None:
+            return f"as often as is accepted, {self.false_alarms or 'once a week, or in 2,000 rows without dates'}"
+        share = f" by {self.beyond:g} of it" if self.beyond else ""
+        return f"where a value, or its distance from the forecast, is beyond all in the table{share}"
