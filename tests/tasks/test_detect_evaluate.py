@@ -7,10 +7,12 @@ import math
 import numpy as np
 import pytest
 
+from carrousel import Detector
 from carrousel.errors import ColumnError, TimeError
 from carrousel.tasks import detect_baseline as naive
 from carrousel.tasks.detect_evaluate import OWN, evaluate, poisson_interval
 from carrousel.tasks.detect_label import read_labels
+from carrousel.tasks.detect_setting import DetectSettings
 from carrousel.tasks.detect_table import judge
 from watcher import hourly
 
@@ -65,7 +67,7 @@ def test_labels_may_be_spans_rows_or_a_column():
     assert read_labels(judge(hourly(), mixed), mixed, "odd")[0].tolist() == wanted
     notes: list[str] = []
     assert read_labels(judged, frame, spans((48, 52), (50, 60), (500, 510)), notes=notes)[0].tolist() == [[48, 61]]
-    assert notes == ["labels: 1 spans hold no row of their series and were left out"]
+    assert notes == ["labels: 1 of 3 spans left out, which no row of their series meets"]
 
 
 def test_labels_with_an_id_hold_for_that_series():
@@ -89,12 +91,74 @@ def test_labels_with_an_id_hold_for_that_series():
         (spans((9, 5)), TimeError, "expected spans that end after their start"),
         ({"start": [1], "end": [2]}, TimeError, "expected stamps as in the table"),
         ({"ds": series(3)["ds"], "a": [0, 0, 1], "b": [0, 1, 0]}, ColumnError, "'start' and 'end'"),
+        (
+            {"from": series(1)["ds"], "to": series(1)["ds"]},
+            ColumnError,
+            "'start' and 'end'.*the time column is 'ds', got",
+        ),
     ],
 )
 def test_labels_that_cannot_be_read_are_refused(labels, error, says):
     frame = series(100, 50)
     with pytest.raises(error, match=says):
         read_labels(judge(hourly(), frame), frame, labels)
+
+
+def test_stamps_alone_are_labels_and_the_case_of_start_and_end_does_not_matter():
+    frame = series(100, 50)
+    judged = judge(hourly(), frame)
+    assert read_labels(judged, frame, {"ds": frame["ds"][[48, 49, 60]]})[0].tolist() == [[48, 50], [60, 61]]
+    named = {name.capitalize(): column for name, column in spans((48, 52)).items()}
+    assert read_labels(judged, frame, named)[0].tolist() == [[48, 53]]
+    assert [part.tolist() for part in read_labels(judged, frame, None)] == [[]]
+
+
+@pytest.mark.parametrize("form", ["spans", "rows"])
+def test_labels_of_series_that_the_table_does_not_have_are_left_out_and_counted(form):
+    frame = {name: np.tile(column, 2) for name, column in series(100).items()}
+    frame["unique_id"] = np.repeat(["a", "b"], 100)
+    judged = judge(hourly(id="unique_id"), frame)
+    ids = np.array(["zz", "b", "a"])
+    ends = spans((5, 6), (7, 8), (500, 501))
+    labels = {"unique_id": ids} | (ends if form == "spans" else {"ds": ends["start"], "label": np.ones(3)})
+    notes: list[str] = []
+    found = read_labels(judged, frame, labels, notes=notes)
+    assert [part.tolist() for part in found] == [[], [[7, 9 if form == "spans" else 8]]]
+    what = "spans" if form == "spans" else "marked rows"
+    assert notes == [f"labels: 2 of 3 {what} left out, which no row of their series meets"]
+
+
+def test_a_label_of_no_series_is_lost_only_if_no_series_meets_it():
+    frame = {name: np.concatenate([series(100)[name], series(50)[name]]) for name in ("ds", "y")}
+    frame["unique_id"] = np.repeat(["a", "b"], [100, 50])
+    judged = judge(hourly(id="unique_id"), frame)
+    notes: list[str] = []
+    assert [part.tolist() for part in read_labels(judged, frame, spans((70, 71)), notes=notes)] == [[[70, 72]], []]
+    assert notes == []
+
+
+def test_without_labels_every_incident_is_false_and_the_promise_is_held_against_them():
+    result = evaluate(hourly(), series(400, 300))
+    assert result.scores[OWN].false_alarms == len(result.judged.incidents) == 1
+    assert result.scores[OWN].labels == 0
+    assert any("no labels were given" in note for note in result.notes)
+
+
+def test_a_detector_that_goes_by_another_rule_promises_no_rate():
+    detector = hourly()
+    assert evaluate(detector, series(400, 300)).rule == ""
+    detector.settings = DetectSettings(beyond=0.2)
+    result = evaluate(detector, series(400, 300))
+    assert result.rule == "where a value, or its distance from the forecast, is beyond all in the table by 0.2 of it"
+    said = result.to_dict()
+    assert (said["promised"], said["rule"]) == (None, result.rule)
+    assert result.promised == 1.0  # a week, of the naive detectors
+
+
+def test_rates_of_a_detector_without_table_are_by_rows_where_rows_have_no_dates():
+    rng = np.random.default_rng(0)
+    result = evaluate(Detector.online(), {"ds": np.arange(400), "y": rng.normal(size=400)})
+    assert (result.unit, result.promised) == ("1,000 rows", 0.5)
 
 
 def test_rates_are_told_in_the_unit_of_the_promise():

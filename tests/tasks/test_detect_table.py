@@ -128,3 +128,22 @@ def test_monstrous_values_count_as_missing_and_are_said():
 def test_a_table_that_cannot_be_used_is_refused(frame, error, says):
     with pytest.raises(error, match=says):
         judge(hourly(), frame)
+
+
+def test_rows_that_were_not_judged_and_series_that_start_anew_are_said():
+    detector = hourly()
+    detector.ends = {"y": START + np.timedelta64(5, "h")}
+    twice = {"ds": START + np.array([0, 0, 1]) * np.timedelta64(1, "h"), "y": np.array([0.0, 1.0, 2.0])}
+    notes: list[str] = []
+    judge(detector, twice, notes=notes)
+    assert notes == [
+        "1 row repeat a stamp of their series; the first one counts; if these are several series, fit with their id "
+        "column",
+        "series 'y' starts cold: not after the rows that the detector was fitted on",
+    ]
+    detector = hourly(id="unique_id")
+    detector.ends = {"a": START - np.timedelta64(1, "h")}
+    known = {"unique_id": ["a", "b", "c"], "ds": [START] * 3, "y": [1.0, 1.0, 1.0]}
+    notes.clear()
+    judge(detector, known, notes=notes)
+    assert notes == ["2 series, such as 'b', start cold: not in the table that the detector was fitted on"]

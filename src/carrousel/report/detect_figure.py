@@ -317,9 +317,10 @@ def false_alarms(evaluation: Evaluation) -> Spec:
             }
         )
     promise = [0, evaluation.promised * total]
-    promised = {"kind": "line", "name": "promised", "style": "s-0", "x": [0, total], "y": promise, "rank": 0.5}
+    word = "accepted" if evaluation.rule else "promised"
+    promised = {"kind": "line", "name": word, "style": "s-0", "x": [0, total], "y": promise, "rank": 0.5}
     return {
-        "label": "False alarms so far against the promise",
+        "label": f"False alarms so far against those {word}",
         "height": 300,
         "x": {"label": f"unlabelled time watched, in units of {evaluation.unit}", "min": 0},
         "y": {"label": "false alarms so far", "min": 0},

@@ -39,16 +39,13 @@ def verdict(judged: Judged, evaluation: Evaluation | None) -> str:
         rest = "There are no labels to say which of them are right."
         return f'<div class="verdict"><p class="lead">{escape(lead)}</p><p>{escape(rest)}</p></div>'
     own, unit = evaluation.scores[OWN], evaluation.unit
-    lead = (
-        f"Found {own.found} of {own.labels} labelled anomalies, with {digits(own.rate)} false alarms a {unit}; "
-        f"{digits(evaluation.promised)} were promised."
-    )
+    promised = "" if evaluation.rule else f"; {digits(evaluation.promised)} were promised"
+    rate = f"{digits(own.rate)} false alarms a {unit}{promised}."
+    lead = f"Found {own.found} of {own.labels} labelled anomalies, with {rate}"
     if not own.labels:
-        lead = (
-            f"{digits(own.rate)} false alarms a {unit}; {digits(evaluation.promised)} were promised. None is labelled."
-        )
+        lead = f"{rate} None is labelled."
     sentences = [_kept(evaluation)]
-    bad = own.rate_low > evaluation.promised
+    bad = own.rate_low > evaluation.promised and not evaluation.rule
     if own.labels:
         beside, worse = _beside(evaluation)
         sentences += beside
@@ -68,9 +65,9 @@ def _beside(evaluation: Evaluation) -> tuple[list[str], bool]:
         best = max(keepers, key=lambda name: (keepers[name].found, -keepers[name].false_alarms))
         other = keepers[best]
         worse = other.found > own.found
-        beginning = (
-            "The best naive detector that keeps the promise" if not worse else "A naive detector does better here:"
-        )
+        keeps = f"alarms at most {digits(evaluation.promised)} times a {evaluation.unit}"
+        keeps = keeps if evaluation.rule else "keeps the promise"
+        beginning = f"The best naive detector that {keeps}" if not worse else "A naive detector does better here:"
         found = f"{best}, finds {other.found} with {digits(other.rate)} false alarms a {evaluation.unit}"
         sentences.append(f"{beginning}{'' if worse else ','} {found}.")
     higher = {
@@ -90,6 +87,8 @@ def _kept(evaluation: Evaluation) -> str:
     watched = digits(evaluation.watched / evaluation.rows_per_unit)
     units = f"{evaluation.unit}s" if evaluation.unit in SECONDS else f"× {evaluation.unit}"
     counted = f"{own.false_alarms} in {watched} {units} without labels"
+    if evaluation.rule:
+        return f"It alarms {evaluation.rule}, not at a promised rate ({counted}; 95% interval {span})."
     if own.rate_low > promised:
         return f"That is more than promised ({counted}; 95% interval {span})."
     if own.rate_high < promised:
@@ -109,7 +108,11 @@ def tile_items(judged: Judged, evaluation: Evaluation | None) -> list[tuple[str,
     late = _lasting(own.delay_s) if not np.isnan(own.delay_s) else f"{digits(own.delay_rows)} rows"
     return [
         (f"{own.found} of {own.labels}", "labelled anomalies touched by an incident"),
-        (digits(own.rate), f"false alarms a {evaluation.unit}; {digits(evaluation.promised)} promised"),
+        (
+            digits(own.rate),
+            f"false alarms a {evaluation.unit}; "
+            + ("none promised" if evaluation.rule else f"{digits(evaluation.promised)} promised"),
+        ),
         (percent(own.precision), "of what was reported is labelled"),
         (late, "from the start of a label to its incident, on average"),
     ]
@@ -188,6 +191,12 @@ def _changes(judged: Judged, series: int, k: int) -> str:
     )
 
 
+_BESIDE = (
+    "; residual and sustained (the distance from what the covariates of the row let expect, of this row and over the "
+    "last 64)"
+)
+
+
 def incidents(judged: Judged, evaluation: Evaluation | None, figures: Figures) -> str:
     every = judged.incidents
     if not every:
@@ -207,7 +216,7 @@ def incidents(judged: Judged, evaluation: Evaluation | None, figures: Figures) -
         "An incident begins with an alarm and lasts until the rows are ordinary again. Its causes are the variables, "
         "and the members of the detector that saw them: forecast and horizon (the value against what was forecast one "
         "row and several rows before), range (never so high or low), level, variance, shape (a stretch unlike any "
-        "before)."
+        "before)" + _BESIDE * ("residual" in judged.members) + "."
     )
     some = f" The first {LISTED} of {len(every):,} are listed." * (len(every) > LISTED)
     parts = [table(head, rows, tall=len(rows) > 14)]
@@ -286,16 +295,16 @@ def promise(evaluation: Evaluation, figures: Figures) -> str:
         ]
         for name, score in evaluation.scores.items()
     ]
-    head = ["Detector", "False alarms", f"a {evaluation.unit}", "95% interval", "× the promise"]
+    word = "accepted rate" if evaluation.rule else "promise"
+    head = ["Detector", "False alarms", f"a {evaluation.unit}", "95% interval", f"× the {word}"]
+    whom = " from the naive detectors" * bool(evaluation.rule)
     look = (
-        f"{digits(evaluation.promised)} false alarms a {evaluation.unit} were accepted for each series. Counted on the "
-        f"{evaluation.watched:,} rows without a label, warming up left out. {_kept(evaluation)}"
+        f"{digits(evaluation.promised)} false alarms a {evaluation.unit} were accepted{whom} for each series. Counted "
+        f"on the {evaluation.watched:,} rows without a label, warming up left out. {_kept(evaluation)}"
     )
-    caption = (
-        "Each step is a false alarm. Near the dotted line is as promised; a staircase in one place is one bad time."
-    )
+    caption = f"Each step is a false alarm. The dotted line is the {word}; a staircase in one place is one bad time."
     return section(
-        "False alarms: promised and met",
+        "False alarms" if evaluation.rule else "False alarms: promised and met",
         escape(look),
         chart("false-alarms", figure.false_alarms(evaluation), caption, figures),
         table(head, rows, classes=["own"]),
@@ -329,6 +338,9 @@ def about(
         "Members": ", ".join(judged.members),
         "False alarms accepted": detector.settings.false_alarms or "one a week, or in 2,000 rows without dates",
     }
+    if detector.settings.beyond is not None:
+        model.pop("False alarms accepted")
+        model["Alarms"] = f"{detector.settings.rule}; no rate is promised"
     if folder is not None:
         on_disk = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
         model["On disk"] = f"{fact.size(on_disk)} in the folder {folder.name}"

@@ -120,11 +120,14 @@ def _ticks(columns: Columns, table: Table, notes: list[str] | None) -> Ints:
 def _values(columns: Columns, table: Table, id: str, notes: list[str] | None) -> Floats:
     """The variables and covariates of one stream, float64 (R, K + P)."""
     found: list[Floats] = []
+    gone: dict[str, int] = {}
     for place, (name, label) in enumerate(columns.sources(id)):
         table.require(name, "variable" if place < len(columns.variables) else "past")
         column = table.column(name)
         if label is None:
             found.append(numbers(_small(column, notes), notes))
+            if place >= len(columns.variables):
+                gone[name] = int(np.isnan(found[-1]).sum())
             continue
         codes, labels = encode(column)
         assert columns.schema is not None
@@ -132,8 +135,12 @@ def _values(columns: Columns, table: Table, id: str, notes: list[str] | None) ->
             if known not in columns.schema.categories[name]:
                 row = int(np.flatnonzero(codes == code)[0]) + 1
                 require_category(name, known, columns.schema.categories[name], row)
+        gone[name] = int((codes < 0).sum())
         code = labels.index(label) if label in labels else None
         found.append(np.where(codes < 0, np.nan, codes == code))
+    for name, count in gone.items():
+        if count:
+            say(notes, f"column {name!r}: {count} missing value{'s' * (count > 1)}, taken as the column was last")
     return np.column_stack(found)
 
 

@@ -82,7 +82,9 @@ class Evaluation:
     thresholds : of the naive detectors
     scores : model -> what it did; "Carrousel" first
     unit, rows_per_unit : of the rates
-    promised : false alarms a unit that the detector was set for
+    promised : false alarms a unit that were accepted: what the naive detectors are set for, and the detector unless it
+        goes by another rule
+    rule : that other rule in words, "" without one
     watched : unlabelled rows that count
     calibration : (p, share of those rows whose p-value is at most that)
     p_values : float64, the p-values of those rows
@@ -98,6 +100,7 @@ class Evaluation:
     unit: str
     rows_per_unit: float
     promised: float
+    rule: str
     watched: int
     calibration: tuple[tuple[float, float], ...]
     p_values: Floats
@@ -112,7 +115,8 @@ class Evaluation:
         return {
             "scores": {model: {k: plain(v) for k, v in asdict(score).items()} for model, score in self.scores.items()},
             "unit": self.unit,
-            "promised": plain(self.promised),
+            "promised": None if self.rule else plain(self.promised),
+            "rule": self.rule or None,
             "watched_rows": self.watched,
             "calibration": [{"p": p, "observed": plain(share)} for p, share in self.calibration],
             "incidents": [incident.to_dict() for incident in self.judged.incidents],
@@ -120,14 +124,16 @@ class Evaluation:
         }
 
 
-def evaluate(detector: Detector, frame: Frame, labels: Frame | str, *, train: Frame | None = None) -> Evaluation:
+def evaluate(
+    detector: Detector, frame: Frame, labels: Frame | str | None = None, *, train: Frame | None = None
+) -> Evaluation:
     """Judge a table row by row, and compare the incidents with the labels, beside naive detectors.
 
     Parameters
     ----------
     detector : a trained one, or one that needs no training
     frame : the rows to judge
-    labels : see ``carrousel.tasks.detect_label.read_labels``
+    labels : see ``carrousel.tasks.detect_label.read_labels``; without any every incident is false
     train : the rows before, of the same series, on which the naive detectors set their thresholds. Without them they do
         so on the first 15 % of each series, at most 750 rows, which then count for nobody
 
@@ -146,6 +152,8 @@ def evaluate(detector: Detector, frame: Frame, labels: Frame | str, *, train: Fr
         notes.append(f"the first {first.sum():,} rows set the thresholds of the naive detectors and count for nobody")
     else:
         first = np.zeros(len(lengths), np.int64)
+    if labels is None:
+        notes.append("no labels were given, so that every incident counts as false")
     if not (lengths > first).any():
         raise HistoryError(f"evaluate: expected rows behind the first {first.max()}, got none; give more rows")
     unit, rows_per_unit, promised = _promise(detector, judged)
@@ -173,6 +181,7 @@ def evaluate(detector: Detector, frame: Frame, labels: Frame | str, *, train: Fr
         unit=unit,
         rows_per_unit=rows_per_unit,
         promised=promised,
+        rule="" if detector.settings.beyond is None else detector.settings.rule,
         watched=int(watched.sum()),
         calibration=tuple((p, float((p_values <= p).mean()) if len(p_values) else math.nan) for p in LEVELS),
         p_values=p_values,
@@ -185,7 +194,7 @@ def _before(judged: Judged, detector: Detector, train: Frame | None) -> list[Flo
     nothing = np.empty((0, len(judged.variables)))
     if train is None:
         return [nothing for _ in judged.ids]
-    rows = read_rows(Columns(judged.variables, detector.schema, judged.columns.clock), train)
+    rows = read_rows(Columns.of(detector, judged.columns.clock), train)
     order = np.lexsort((rows.ticks, rows.codes))
     values = rows.values[:, : len(judged.variables)]  # the naive ones read no covariates
     found = {name: values[order][rows.codes[order] == s] for s, name in enumerate(rows.ids)}
@@ -194,7 +203,7 @@ def _before(judged: Judged, detector: Detector, train: Frame | None) -> list[Flo
 
 def _promise(detector: Detector, judged: Judged) -> tuple[str, float, float]:
     """The unit of the rates, how many rows it has, and how many false alarms it may have."""
-    promise = detector.promise
+    promise = detector.settings.promise(dated=judged.ds.dtype.kind == "M")
     if not promise.per_second:
         return "1,000 rows", 1000.0, 1000 * promise.rate
     interval = median_interval(judged)

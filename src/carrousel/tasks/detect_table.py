@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from carrousel.data.column import say
 from carrousel.data.frame import Frame, frame_like
 from carrousel.stream.detect import DetectStream
 from carrousel.stream.event import CHANGES, Incident, causes
@@ -129,7 +130,7 @@ def judge(detector: Source, frame: Frame, *, notes: list[str] | None = None) -> 
     ------
     DataError : a table that cannot be used; the message says which column or row
     """
-    columns = Columns(tuple(detector.variables), detector.schema)
+    columns = Columns.of(detector)
     rows = read_rows(columns, frame, notes=notes)
     order = np.lexsort((rows.ticks, rows.codes))
     rows = Rows(rows.ids, rows.codes[order], rows.ticks[order], rows.values[order], rows.source[order])
@@ -144,8 +145,11 @@ def judge(detector: Source, frame: Frame, *, notes: list[str] | None = None) -> 
         if len(group):
             streams = Streams(detector, [rows.ids[s] for s in group], fresh=fresh)
             streams.columns.clock, streams.columns.time = columns.clock, columns.time
+            if not streams.settled:
+                streams.settle()
             members = tuple(streams.watch.members)
             writer.run(streams, starts[group], starts[group + 1])
+    _say_what_counted(writer.arrays["kind"], known, later, rows.ids, columns, notes)
     return Judged(
         columns=columns,
         ids=rows.ids,
@@ -158,6 +162,24 @@ def judge(detector: Source, frame: Frame, *, notes: list[str] | None = None) -> 
         source=rows.source,
         **writer.arrays,
     )
+
+
+def _say_what_counted(
+    kind: Ints, known: Mapping[str, int], later: Flags, ids: tuple[str, ...], columns: Columns, notes: list[str] | None
+) -> None:
+    """Rows that were not judged, and series that start anew although the detector was fitted."""
+    again = int((kind > 0).sum())
+    if again:
+        several = "" if columns.id is not None else "; if these are several series, fit with their id column"
+        say(notes, f"{again} row{'s' * (again > 1)} repeat a stamp of their series; the first one counts{several}")
+    fresh = {name for name, goes_on in zip(ids, later.tolist(), strict=True) if known and not goes_on}
+    for which, why in (
+        (fresh - known.keys(), "not in the table that the detector was fitted on"),
+        (fresh & known.keys(), "not after the rows that the detector was fitted on"),
+    ):
+        if which:
+            named = f"series {min(which)!r}" if len(which) == 1 else f"{len(which)} series, such as {min(which)!r},"
+            say(notes, f"{named} {'starts' if len(which) == 1 else 'start'} cold: {why}")
 
 
 class _Writer:
