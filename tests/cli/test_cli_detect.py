@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from carrousel.cli._ending import Ending
+from carrousel.stream import store
 from cli.program import ENVIRONMENT, PROGRAM, as_csv, here, hours, read, refusal, succeed, write
 
 ROWS, MORE = 700, 80
@@ -77,7 +79,8 @@ def test_predict_lists_incidents_with_their_causes(plant: Path) -> None:
     found = read((plant / "incidents.csv").read_text())
     assert hours(ODD, ODD + 1)[0] in [row["start"].replace(" ", "T")[:19] for row in found]
     assert all(row["causes"].startswith("heat: ") for row in found)
-    assert f"{len(found)} incidents in {MORE} rows" in done.err
+    assert len(found) == 1
+    assert f"1 incident in {MORE} rows" in done.err
 
 
 def test_stream_with_alarms_says_only_what_begins_and_ends(plant: Path) -> None:
@@ -149,6 +152,60 @@ def test_a_signal_waits_until_the_row_at_hand_is_done() -> None:
     assert done == ["the row"]
 
 
+def test_the_state_is_never_ahead_of_the_answers_that_were_given(plant: Path) -> None:
+    rows = pump(ROWS, ROWS + MORE)
+    command = [PROGRAM, "stream", "runs/pump", "--state", "unread.state", "--every", "10"]
+    with subprocess.Popen(
+        command, cwd=plant, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(as_csv(rows[:25]))
+        process.stdin.flush()
+        for _ in range(25):
+            process.stdout.readline()
+        process.stdout.close()
+        process.stdin.write(as_csv(rows[25:26]).splitlines(keepends=True)[1])  # nobody will read its answer
+        process.stdin.close()
+        assert process.wait(timeout=60) == 141
+    rest = streamed(plant, "--state", "unread.state", rows=rows)
+    assert [event["kind"] for event in rest] == ["late"] * 19 + ["duplicate"] + ["row"] * 60
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_is_one_line_and_no_answer_is_lost(plant: Path) -> None:
+    rows = as_csv(pump(ROWS, ROWS + 20))
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [PROGRAM, "stream", "runs/pump", "--state", "full.state"],
+            cwd=plant, env=ENVIRONMENT, input=rows, text=True, stdout=full, stderr=subprocess.PIPE, check=False,
+        )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: the output could not be written (No space left on device)")
+    assert len(done.stderr.splitlines()) == 1
+    assert not (plant / "full.state").exists()
+
+
+def test_a_stream_watches_on_while_its_state_cannot_be_saved(plant: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = succeed("stream", "runs/pump", cwd=plant, text=as_csv(pump(ROWS, ROWS + 30)))
+    write_whole, calls = store.write_whole, []
+
+    def full_at_first(path: Path, content: bytes) -> None:
+        calls.append(path)
+        if len(calls) < 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write_whole(path, content)
+
+    monkeypatch.setattr(store, "write_whole", full_at_first)
+    words = ("stream", "runs/pump", "--state", "later.state", "--every", 10)
+    done = here(*words, cwd=plant, text=as_csv(pump(ROWS, ROWS + 30)))
+    assert (done.code, done.out, len(calls)) == (0, whole, 4)
+    assert done.err.count("warning: later.state: the state could not be written (No space left on device)") == 2
+    assert "tried again after 10 rows" in done.err
+    monkeypatch.setattr(store, "write_whole", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
+    assert here(*words, cwd=plant, text=as_csv(pump(ROWS + 30, ROWS + 31))).code == 2
+
+
 def test_a_state_that_is_none_is_refused(plant: Path) -> None:
     (plant / "labels.state").write_text("start,end\n")
     line = refusal("stream", "runs/pump", "--state", "labels.state", cwd=plant, text=as_csv(pump(ROWS, ROWS + 1)))
@@ -185,6 +242,50 @@ def test_streams_of_several_series_are_told_apart_and_missed(plant: Path) -> Non
     assert [(event["unique_id"], event["ds"]) for event in silent] == [("b", hours(234, 235)[0])]
 
 
+def test_a_row_names_its_series_and_the_option_names_it_where_the_row_does_not(plant: Path) -> None:
+    write(plant / "pair.csv", pump(0, 220, pump="a") + pump(0, 220, pump="b"))
+    succeed("train", "detect", "pair.csv", "--id", "pump", "--target", "heat", "--minutes", 0, "-o", "pair", cwd=plant)
+    row, other = pump(220, 221)[0], pump(221, 222, pump="c")[0]
+    assert "expected the series of the row, got the columns time, heat" in refusal(
+        "stream", "pair", cwd=plant, text=as_csv([row])
+    )
+    text = json.dumps(row) + "\n" + json.dumps(other) + "\n"
+    events = [json.loads(line) for line in succeed("stream", "pair", "--id", "a", cwd=plant, text=text).splitlines()]
+    assert [event["unique_id"] for event in events] == ["a", "c"]
+    assert not events[0]["warming"]
+    assert events[1]["warming"]
+    assert events[1]["notes"] == ["'c' was not in the table that the detector was fitted on: it starts cold"]
+
+
+def test_evaluate_without_labels_holds_every_incident_against_the_promise(plant: Path) -> None:
+    done = here("evaluate", "runs/pump", "later.csv", "--train", "pump.csv", cwd=plant)
+    assert done.code == 0
+    assert "no labels were given, so that every incident counts as false" in done.err
+    assert "0 of 0" in done.out.splitlines()[1]
+    assert done.out.splitlines()[5].startswith("false alarms: 10.0 a 1,000 rows promised; 80 unlabelled rows")
+
+
+def test_evaluate_says_the_rule_where_no_rate_is_promised(plant: Path) -> None:
+    words = ("train", "detect", "pump.csv", "--beyond", 0.25, "--minutes", 0, "-o", "runs/beyond")
+    done = here(*words, cwd=plant)
+    assert done.code == 0
+    assert "note: alarms come where a value" in done.err
+    assert "the threshold corrects" not in done.err
+    words = ("evaluate", "runs/beyond", "later.csv", "--labels", "labels.csv", "--train", "pump.csv")
+    lines = succeed(*words, "--report", "beyond.html", cwd=plant).splitlines()
+    assert lines[5].startswith("Carrousel alarms where a value, or its distance from the forecast, is beyond all in")
+    assert lines[6].startswith("naive detectors: 1.00 a week accepted; 76 unlabelled rows")
+    page = (plant / "beyond.html").read_text()
+    assert "were promised" not in page
+    assert "promised and met" not in page
+    assert "none promised" in page
+    assert "not at a promised rate" in page
+    assert json.loads(succeed(*words, "--json", cwd=plant))["promised"] is None
+    card = (plant / "runs/beyond/README.md").read_text()
+    assert "alarms once an incident, where a value" in card
+    assert "are accepted" not in card
+
+
 def test_evaluate_counts_events_beside_naive_detectors(plant: Path) -> None:
     words = ("evaluate", "runs/pump", "later.csv", "--labels", "labels.csv", "--train", "pump.csv")
     printed = succeed(*words, cwd=plant)
@@ -206,11 +307,18 @@ def test_evaluate_counts_events_beside_naive_detectors(plant: Path) -> None:
             "--labels: expected a file or a column of DATA",
         ),
         (("evaluate", "runs/pump", "later.csv", "--labels", "heat"), "label column 'heat': expected 0 or 1"),
-        (("evaluate", "runs/pump", "later.csv"), "Missing option '--labels'"),
         (("predict", "runs/pump"), "Missing argument 'DATA'"),
         (("train", "detect", "pump.csv", "--false-alarms", "often", "-o", "x"), "expected a rate such as '1/week'"),
         (("train", "detect", "pump.csv", "-o", "runs/pump"), "add --overwrite"),
         (("train", "detect", "labels.csv", "--minutes", 0, "-o", "x"), "name the time column with time"),
+        (
+            ("train", "detect", "pump.csv", "--false-alarms", "5/row", "-o", "x"),
+            "expected fewer than rows, got '5/row'",
+        ),
+        (
+            ("stream", "runs/pump", "--state", "nowhere/pump.state"),
+            "--state: expected a file in a folder that is there",
+        ),
     ],
 )
 def test_mistakes_are_answered_with_one_line(plant: Path, words: tuple[object, ...], says: str) -> None:
@@ -234,6 +342,13 @@ def test_a_detector_reads_covariates_and_says_which_are_missing(plant: Path) -> 
     assert [float(row["score"]) for row in table] == [event["score"] for event in events]
     assert {"level_lower", "level_upper", "season", "season_lower", "season_upper"} <= set(table[0])
     assert events[-1]["trend"]["heat"]["season_band"][0] < events[-1]["trend"]["heat"]["season"]
+    assert all(event["notes"] == [] for event in events)
+    lost = {**rows[ROWS], "valve": "", "mode": ""}
+    (line,) = succeed("stream", "runs/valves", cwd=plant, text=as_csv([lost])).splitlines()
+    assert json.loads(line)["notes"] == ["valve, mode: missing, so taken as it was last"]
+    write(plant / "lost.csv", [{**row, "valve": "" if n < 3 else row["valve"]} for n, row in enumerate(rows[ROWS:])])
+    done = here("predict", "runs/valves", "lost.csv", cwd=plant)
+    assert "note: column 'valve': 3 missing values, taken as the column was last" in done.err
     assert "past column 'valve': not in the table" in refusal("predict", "runs/valves", "later.csv", cwd=plant)
     refused = refusal("train", "detect", "valves.csv", "--past", "valve", "--minutes", 0, "-o", "x", cwd=plant)
     assert "past: expected minutes above 0" in refused

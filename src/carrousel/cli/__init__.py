@@ -13,6 +13,7 @@ a closed pipe, as shells expect.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import inspect
 import os
@@ -20,6 +21,7 @@ import pkgutil
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any
@@ -30,6 +32,7 @@ from typer.core import TyperGroup
 import carrousel
 from carrousel.errors import CarrouselError, SettingError
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 ORDER = ("train", "predict", "evaluate", "stream", "demo", "data")
 
 
@@ -43,12 +46,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # The interpreter flushes stdout once more when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence()
         return 141
     except CarrouselError as error:
         return _refuse(str(error))
     except OSError as error:
+        if error.errno in FULL:
+            _silence()
+            return _refuse(
+                f"the output could not be written ({error.strerror}); make room for it, or choose another place"
+            )
         if error.filename is None:
             return _apologise()
         return _refuse(f"{error.filename}: {error.strerror}")
@@ -70,6 +77,12 @@ def _run(arguments: list[str]) -> int:
         context: Any = getattr(error, "ctx", None)
         return _refuse(message.rstrip(".") + (f"; see {context.command_path} --help" if context else ""))
     return 0
+
+
+def _silence() -> None:
+    """Let nothing more go to stdout: the interpreter flushes it once more when it ends."""
+    with suppress(OSError):  # no file behind it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _refuse(message: str) -> int:

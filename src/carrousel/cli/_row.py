@@ -23,6 +23,7 @@ def answer_lines(
     *,
     skip_bad: bool,
     whole: Callable[[], AbstractContextManager[None]] = nullcontext,
+    given: Callable[[], None] = lambda: None,
 ) -> None:
     """Answer every row of stdin before the next one is read; a row that cannot be used is named on stderr.
 
@@ -31,6 +32,11 @@ def answer_lines(
     answer : from a row to the lines to print
     skip_bad : go on after a row that cannot be used, instead of ending with exit code 2
     whole : within it a row is judged and its answer printed
+    given : called behind each row whose answer was printed, or that has none
+
+    Raises
+    ------
+    OSError : an answer could not be printed
     """
     reader = Reader()
     for number, line in enumerate(sys.stdin.buffer, start=1):
@@ -45,6 +51,8 @@ def answer_lines(
                 continue
             if answers:
                 print(*answers, sep="\n", flush=True)
+            if row is not None:
+                given()
 
 
 class Reader:

@@ -25,12 +25,13 @@ def command(
     run: Run,
     data: Data,
     labels: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="L",
-            help="A table with start and end, or with the time and 0 or 1; or a column of DATA with 0 or 1.",
+            help="A table of start and end, or of times, with 0 or 1 or without; or a column of DATA. Default: none, "
+            "so that every incident counts as false.",
         ),
-    ],
+    ] = None,
     train: Annotated[
         str | None,
         typer.Option(
@@ -49,7 +50,8 @@ def command(
     """
     show_notes()
     detector, frame = model(run), table(data)
-    evaluation = detector.evaluate(frame, _labels(labels, frame), train=None if train is None else table(train))
+    known = None if labels is None else _labels(labels, frame)
+    evaluation = detector.evaluate(frame, known, train=None if train is None else table(train))
     show_notes(evaluation.notes)
     if as_json:
         print(json.dumps(evaluation.to_dict(), indent=2, allow_nan=False))
@@ -93,10 +95,12 @@ def print_evaluation(evaluation: Evaluation) -> None:
         "NAB",
     )
     print_rows(head, [row(name, score) for name, score in evaluation.scores.items()])
-    print(
-        f"false alarms: {digits(evaluation.promised)} a {evaluation.unit} promised; "
-        f"{evaluation.watched:,} unlabelled rows were watched"
-    )
+    accepted = f"{digits(evaluation.promised)} a {evaluation.unit}"
+    if evaluation.rule:
+        print(f"Carrousel alarms {evaluation.rule}; no rate of false alarms is promised")
+        print(f"naive detectors: {accepted} accepted; {evaluation.watched:,} unlabelled rows were watched")
+        return
+    print(f"false alarms: {accepted} promised; {evaluation.watched:,} unlabelled rows were watched")
 
 
 def _labels(labels: str, frame: Any) -> Any:

@@ -44,4 +44,5 @@ def command(
     else:
         write_table(events, output)
         remark(f"wrote {output}")
-    remark(f"{len(judged.incidents)} incidents in {len(judged.ds):,} rows")
+    count = len(judged.incidents)
+    remark(f"{count} incident{'s' * (count != 1)} in {len(judged.ds):,} rows")

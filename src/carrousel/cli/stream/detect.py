@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,6 +12,7 @@ import typer
 from carrousel.cli._ending import Ending
 from carrousel.cli._option import Run, model
 from carrousel.cli._row import SkipBad, answer_lines
+from carrousel.errors import ArtifactError, ColumnError, DataError
 
 if TYPE_CHECKING:
     from carrousel.stream import DetectStream
@@ -53,7 +54,7 @@ def command(
     Rows are JSON objects, one a line, or CSV below a header; several series may be mixed. Gaps, late and repeated rows
     are normal input and said in "notes"; a row that cannot be used is named on stderr with its line number. With
     --state a run that was interrupted, or asked to end by SIGTERM, goes on where it stood: rows that are sent again are
-    known and count for nothing.
+    known by their stamps and count for nothing. The state is never ahead of the answers that were given.
     """
     from carrousel.stream import Rules, Streams
     from carrousel.stream.store import load_streams, save_streams
@@ -61,33 +62,45 @@ def command(
     detector = model(run)
     rules = Rules(late=late)
     book = _Book(detector, rules)
+    if state is not None and not state.parent.is_dir():
+        raise DataError(
+            f"--state: expected a file in a folder that is there, got {str(state)!r}; make the folder first"
+        )
     if state is not None and state.exists():
         kept: Streams = load_streams(state, detector, rules=rules)
         book.streams = {name: kept.one(name) for name in kept.ids}
-    taken = 0
+    taken, lost = 0, False
 
     def save() -> None:
         if state is not None and book.streams:
             save_streams(state, [stream.streams for stream in book.streams.values()])
 
-    ending = Ending()
-
     def answer(row: dict[str, Any]) -> list[str]:
-        nonlocal taken
-        events = [book.of(name).update(row) for name in ((id,) if id is not None else book.names(row))]
+        events = [stream.update(row) for stream in book.of(row, id)]
         if silence and events[0].kind == "row":
             events += [e for stream in book.streams.values() if (e := stream.silent(events[0].ds)) is not None]
-        taken += 1
-        if taken % every == 0:
-            save()
         return [json.dumps(event.to_dict(), allow_nan=False) for event in events if event.turn or not alarms]
 
+    def given() -> None:
+        nonlocal taken
+        taken += 1
+        if taken % every == 0:
+            try:
+                save()
+            except ArtifactError as error:  # it goes on watching: a full disk may be emptied
+                print(f"warning: {error}; tried again after {every} rows", file=sys.stderr, flush=True)
+
+    ending = Ending()
     with ending:
         try:
-            answer_lines(answer, skip_bad=skip_bad, whole=ending.whole)
+            answer_lines(answer, skip_bad=skip_bad, whole=ending.whole, given=given)
+        except OSError:
+            lost = True  # the state would be ahead of what was said
+            raise
         finally:
             with ending.whole():
-                save()
+                if not lost:
+                    save()
 
 
 class _Book:
@@ -98,15 +111,30 @@ class _Book:
 
         self.detector, self.rules = detector, rules
         self.streams: dict[str, DetectStream] = {}
-        self._columns = Columns(tuple(detector.variables), detector.schema)
+        self._columns = Columns.of(detector)
 
-    def of(self, name: str | None) -> DetectStream:
-        """The stream of that name; None: the only one."""
-        if name is not None and name in self.streams:
-            return self.streams[name]
-        stream = self.detector.stream(name, rules=self.rules)
-        return self.streams.setdefault(stream.unique_id, stream)
+    def of(self, row: dict[str, Any], id: str | None) -> list[DetectStream]:
+        """The streams that a row belongs to: those of a wide table watched one by one, else one.
 
-    def names(self, row: dict[str, Any]) -> Sequence[str | None]:
-        """The series that a row belongs to; a row of a wide table watched one by one has a value for each."""
-        return self._columns.ids or (self._columns.id_of(row) or self._columns.default_id(),)
+        Parameters
+        ----------
+        id : the name of the stream where the row says none
+        """
+        if self._columns.ids:
+            return [self._stream(name) for name in self._columns.ids]
+        named = self._columns.id_of(row) or id
+        if named is None and self._columns.schema is not None and self._columns.id is not None:
+            known = tuple(self.detector.ends)
+            if len(known) != 1:
+                got = ", ".join(str(name) for name in row)
+                raise ColumnError(
+                    f"id column {self._columns.id!r}: expected the series of the row, got the columns {got}; say it "
+                    "there or with --id"
+                )
+            named = known[0]
+        return [self._stream(named or self._columns.default_id())]
+
+    def _stream(self, name: str) -> DetectStream:
+        if name not in self.streams:
+            self.streams[name] = self.detector.stream(name, rules=self.rules)
+        return self.streams[name]
