@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 
 from carrousel.errors import DataError, SettingError
-from carrousel.stream import DetectStream, Rules, Streams
+from carrousel.stream import DetectStream, Rules, Streams, subset
+from carrousel.stream.store import load_streams
 from watcher import Detector, hourly
 
 START = np.datetime64("2024-01-01T00", "s")
@@ -101,3 +102,93 @@ def test_silent_streams_are_found_together():
     now = int((START + 3600 * 7).astype("datetime64[us]").astype(int))
     assert streams.arrival.quiet(now).tolist() == [0, 1]
     assert streams.arrival.quiet(now).tolist() == []
+
+
+@pytest.mark.parametrize("sizes", [(1,), (2, 3), (1, 8)])
+def test_some_streams_step_in_parts_of_any_size(sizes, monkeypatch):
+    detector, rng = hourly(id="unique_id"), np.random.default_rng(0)
+    ids = [f"s{n}" for n in range(9)]
+    plain, parts = Streams(detector, ids), Streams(detector, ids)
+    for i in range(40):
+        some = rng.permutation(9)[: 1 + i % 8]
+        table = {
+            "unique_id": np.array(ids)[some],
+            "ds": np.full(len(some), START + 3600 * i),
+            "y": rng.normal(size=len(some)) + 50 * (i == 30),
+        }
+        monkeypatch.undo()
+        expected = plain.update(table)
+        monkeypatch.setattr(subset, "SIZES", sizes)
+        for name, column in parts.update(table).items():
+            np.testing.assert_array_equal(column, expected[name], err_msg=name)
+    for name, array in plain.state.items():
+        np.testing.assert_array_equal(parts.state[name], array, err_msg=name)
+
+
+def test_rows_of_all_streams_may_come_in_any_order():
+    ids = ["a", "b", "c"]
+    inorder, mixed = (Streams(hourly(id="unique_id"), ids) for _ in range(2))
+    order = np.array([2, 0, 1])
+    for i in range(20):
+        table = {
+            "unique_id": np.array(ids),
+            "ds": np.full(3, START + 3600 * i),
+            "y": np.array([i, -i, 50.0 * (i > 15)]),
+        }
+        expected = inorder.update(table)
+        said = mixed.update({name: column[order] for name, column in table.items()})
+        for name, column in expected.items():
+            np.testing.assert_array_equal(said[name], column[order], err_msg=name)
+    assert said["causes"].tolist()[0] == "forecast, range"
+    assert (said["causes"] == "").tolist() == (said["incident"] == 0).tolist()
+
+
+def test_causes_of_several_variables_are_told_by_name():
+    streams = Streams(hourly("load", "heat", id="unique_id"), ["a"])
+    for i in range(12):
+        table = {"unique_id": ["a"], "ds": [START + 3600 * i], "load": [1.0], "heat": [1.0 + 50 * (i == 11)]}
+        said = streams.update({name: np.array(column) for name, column in table.items()})
+    assert said["causes"].tolist() == ["heat: forecast, range"]
+
+
+def test_streams_appear_and_vanish_while_the_others_go_on(tmp_path):
+    def table(i: int, *ids: str) -> dict[str, np.ndarray]:
+        each = [float(i % 2) + 30 * (i > 17 and name == "b") for name in ids]
+        return {"unique_id": np.array(ids), "ds": np.full(len(ids), START + 3600 * i), "y": np.array(each)}
+
+    detector = hourly(id="unique_id")
+    detector.ends = {"c": START + 3600 * 9}
+    streams, alone = Streams(detector, ["a", "b"]), Streams(detector, ["a", "b"])
+    for i in range(20):
+        if i == 10:
+            streams.add(["c", "d"])
+        if i == 15:
+            streams.drop(["a"])
+        ids = ("a", "b") if i < 10 else ("a", "b", "c", "d") if i < 15 else ("b", "c", "d")
+        said, expected = streams.update(table(i, *ids)), alone.update(table(i, "a", "b"))
+        place = ids.index("b")
+        assert said["incident"][place] == expected["incident"][1]
+        assert said["score"][place] == expected["score"][1] or np.isnan(expected["score"][1])
+        if i >= 10:  # c was fitted on, d was not
+            assert said["warming"].tolist()[-2:] == [False, i < 18]
+    assert streams.ids == ("b", "c", "d")
+    streams.save(tmp_path / "state")
+    assert load_streams(tmp_path / "state", detector).ids == streams.ids
+    with pytest.raises(SettingError, match=r"not among these 3 streams, got 'c'"):
+        streams.add(["e", "c"])
+    with pytest.raises(SettingError, match="stream 'a': not among these"):
+        streams.drop(["a"])
+    with pytest.raises(SettingError, match="at least one stream to stay, got all 3"):
+        streams.drop(["b", "c", "d"])
+    assert streams.ids == ("b", "c", "d")
+
+
+def test_streams_that_fell_silent_are_named_once():
+    streams = Streams(hourly(id="unique_id"), ["a", "b", "c"], rules=Rules(silent_after=2))
+    assert streams.silent(START) == ()
+    for i in range(5):
+        ids = ["a", "b"] if i < 3 else ["a"]
+        streams.update({"unique_id": np.array(ids), "ds": np.full(len(ids), START + 3600 * i), "y": np.zeros(len(ids))})
+    assert streams.silent(START + 3600 * 5) == ("b",)
+    assert streams.silent("2024-01-01T08:00:00") == ("a",)
+    assert streams.silent(START + 3600 * 9) == ()

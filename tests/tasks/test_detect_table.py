@@ -8,7 +8,8 @@ import pytest
 
 from carrousel.errors import ColumnError, DataError, TimeError
 from carrousel.stream import DetectStream
-from carrousel.tasks.detect_table import in_words, incident_frame, judge
+from carrousel.stream.event import in_words
+from carrousel.tasks.detect_table import incident_frame, judge
 from stream.test_detect_streams import START, feed
 from watcher import Detector, hourly
 
@@ -78,7 +79,7 @@ def test_incidents_say_when_how_much_and_why():
     assert first.peak == np.abs(judged.residual[21]).max()
     assert first.causes[0] == ("heat", "forecast", np.abs(judged.residual[judged.incident == 1, 1]).max())
     assert (last.start, last.end) == (ds[-1], None)
-    assert in_words(last, 2) == "heat: forecast, range"
+    assert in_words(last.causes, 2) == "heat: forecast, range"
     listed = incident_frame(judged.incidents, frame, judged)
     assert listed["number"].tolist() == [i.number for i in judged.incidents]
     assert listed["over"].tolist()[-1] is False

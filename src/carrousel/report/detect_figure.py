@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from carrousel.metrics.window import flags
-from carrousel.stream.event import Incident
+from carrousel.stream.event import Incident, in_words
 from carrousel.tasks.detect_evaluate import OWN, Evaluation
-from carrousel.tasks.detect_table import Judged, in_words
+from carrousel.tasks.detect_table import Judged
 
 from .evidence import percent
 from .figure import Spec, numbers, seconds
@@ -98,7 +98,9 @@ def shades(evaluation: Evaluation | None, judged: Judged, series: int, rows: Int
         labels = evaluation.labels[series]
         marks.append(spans(judged, base, labels, rows, "Labelled", "s-label", ["labelled"] * len(labels)))
     own = [incident for incident in judged.incidents if incident.unique_id == judged.ids[series]]
-    tips = [f"incident {incident.number}: {in_words(incident, alone=len(judged.variables) == 1)}" for incident in own]
+    tips = [
+        f"incident {incident.number}: {in_words(incident.causes, alone=len(judged.variables) == 1)}" for incident in own
+    ]
     marks.append(spans(judged, base, windows_of(judged, series), rows, "Incident", "s-incident", tips))
     return [mark for mark in marks if mark is not None]
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from carrousel.metrics.window import flags
-from carrousel.stream.event import Incident
+from carrousel.stream.event import Incident, in_words
 from carrousel.tasks.detect_evaluate import OWN, Evaluation, median_interval
 from carrousel.tasks.detect_setting import SECONDS
-from carrousel.tasks.detect_table import Judged, in_words
+from carrousel.tasks.detect_table import Judged
 
 from . import detect_figure as figure
 from . import detect_trend as trend
@@ -226,7 +226,7 @@ def incidents(judged: Judged, evaluation: Evaluation | None, figures: Figures) -
     for n, incident in enumerate(shown):
         name = f"{incident.unique_id}, {incident.number}" if len(judged.ids) > 1 else f"Incident {incident.number}"
         spec = figure.closeup(evaluation, judged, incident)
-        caption = escape(f"From {when(incident.start)}: {in_words(incident, alone=len(judged.variables) == 1)}.")
+        caption = escape(f"From {when(incident.start)}: {in_words(incident.causes, alone=len(judged.variables) == 1)}.")
         parts.append(chart(f"incident-{n}", spec, caption, figures, name))
     parts.append("</div>")
     return section("Incidents and their causes", escape(look + some), *parts)
@@ -239,7 +239,7 @@ def _row(judged: Judged, evaluation: Evaluation | None, incident: Incident) -> l
         escape(when(incident.start)),
         "still running" if incident.end is None else escape(when(incident.end)),
         digits(incident.peak),
-        f'<td class="words">{escape(in_words(incident, alone=len(judged.variables) == 1))}</td>',
+        f'<td class="words">{escape(in_words(incident.causes, alone=len(judged.variables) == 1))}</td>',
     ]
     if evaluation is not None:
         s = judged.ids.index(incident.unique_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, NamedTuple
 
@@ -186,6 +186,16 @@ def causes(
     places = [i for i, surprise in enumerate(flat) if surprise > 0]
     places.sort(key=flat.__getitem__, reverse=True)
     return tuple([Cause(variables[i // width], members[i % width], flat[i]) for i in places[:MOST_CAUSES]])
+
+
+def in_words(causes: Sequence[Cause], most: int = 3, *, alone: bool = False) -> str:
+    """Causes, most first: "load: forecast, level; heat: range"; `alone`: of a single variable, without its name."""
+    if alone:
+        return ", ".join(cause.member for cause in causes[:most])
+    by_variable: dict[str, list[str]] = {}
+    for cause in causes[:most]:
+        by_variable.setdefault(cause.variable, []).append(cause.member)
+    return "; ".join(f"{variable}: {', '.join(members)}" for variable, members in by_variable.items())
 
 
 def finite(value: float | None) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -157,20 +158,21 @@ def _small(column: Column, notes: list[str] | None) -> Column:
     return Column(column.name, "number", values, column.zone)
 
 
-def one_each(rows: Rows, ids: tuple[str, ...]) -> Ints:
-    """For a table of at most one row a stream: which of the streams `ids` each row belongs to, int64 (R,).
+def one_each(rows: Rows, place: Mapping[str, int]) -> Ints:
+    """For a table of at most one row a stream: the place of the stream that each row belongs to, int64 (R,).
 
     Raises
     ------
     DataError : two rows of one stream, or a stream that is not among them
     """
-    place = {name: i for i, name in enumerate(ids)}
     strange = next((name for name in rows.ids if name not in place), None)
     if strange is not None:
-        raise DataError(f"stream {strange!r}: not among these {len(ids)}, such as {ids[0]!r}; make streams for it too")
+        raise DataError(
+            f"stream {strange!r}: not among these {len(place)}, such as {next(iter(place))!r}; add it to them first"
+        )
     index = np.array([place[name] for name in rows.ids], np.int64)[rows.codes]
-    count = np.bincount(index, minlength=len(ids))
+    count = np.bincount(rows.codes, minlength=len(rows.ids))
     if count.max() > 1:
-        name = ids[int(np.argmax(count))]
+        name = rows.ids[int(np.argmax(count))]
         raise DataError(f"stream {name!r}: expected one row of each stream at a time, got {count.max()}")
     return index

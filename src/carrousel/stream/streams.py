@@ -18,9 +18,11 @@ from carrousel.data.frame import Frame, frame_like
 from carrousel.data.frequency import Frequency
 from carrousel.errors import SettingError, ShapeError
 from carrousel.stream.arrival import ROW, Admission, Arrival, Flags, Floats, Index, Ints, Rules
+from carrousel.stream.event import causes, in_words
 from carrousel.stream.record import SECOND, Columns
 from carrousel.stream.rows import one_each, read_rows
 from carrousel.stream.source import NAMES, Source, Watch, ends
+from carrousel.stream.subset import Subset
 
 if TYPE_CHECKING:
     from carrousel.stream.detect import DetectStream
@@ -82,6 +84,20 @@ class Streams:
             if name in known:
                 self.arrival.start(row, self.columns.tick_of(known[name]))
         self.settled = self.columns.schema is not None
+        self._adopt(self.ids, self.watch, self.arrival)
+
+    def _adopt(self, ids: tuple[str, ...], watch: Watch, arrival: Arrival) -> None:
+        """Go on with other streams, or with as many others."""
+        self.ids, self.watch, self.arrival = ids, watch, arrival
+        self._subset = Subset(watch)
+        self._places: dict[str, int] | None = None
+
+    @property
+    def places(self) -> dict[str, int]:
+        """Where each stream stands, by name."""
+        if self._places is None:
+            self._places = {name: place for place, name in enumerate(self.ids)}
+        return self._places
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -102,7 +118,7 @@ class Streams:
                 self.columns.clock, self.columns.time = first.clock, first.time
                 raise
             watch.load(self.watch.state)
-            self.watch = watch
+            self._adopt(self.ids, watch, self.arrival)
         self.settled = self.columns.clock is not None
 
     def push(self, index: Index, ticks: Ints, values: Floats) -> Batch:
@@ -126,7 +142,7 @@ class Streams:
             began, running = readings.alarm, readings.incident
         elif take.any():
             chosen = np.arange(len(self))[index][take]
-            readings = _spread(self._step_some(chosen, values[take], seconds[take]), take)
+            readings = _spread(self._subset.step(chosen, values[take], seconds[take]), take)
             began = readings.alarm
             running = np.where(take, readings.incident, self.arrival.arrays["running"][index])
         else:
@@ -144,33 +160,96 @@ class Streams:
         Returns
         -------
         frame of the kind that came in, row by row: id, stamp, kind, score, p_value, warming, alarm, incident, ended,
-        stuck. Numbers of incidents are 0 for none
+        stuck, causes. Numbers of incidents are 0 for none; causes are those of rows in an incident, in words
 
         Raises
         ------
         DataError : two rows of one stream, an unknown stream, or a table that cannot be read
         """
         rows = read_rows(self.columns, frame)
-        which = one_each(rows, self.ids)
+        which = one_each(rows, self.places)
         if not self.settled:
             self.settle()
-        whole = len(which) == len(self) and bool((which == np.arange(len(self))).all())
-        batch = self.push(EVERY if whole else which, rows.ticks, rows.values)
-        r, n = batch.readings, len(which)
+        n = len(which)
+        if n == len(self):  # of every stream a row
+            order = np.empty(n, np.int64)
+            order[which] = np.arange(n)
+            batch, of = self.push(EVERY, rows.ticks[order], rows.values[order]), which
+        else:
+            batch, of = self.push(which, rows.ticks, rows.values), np.arange(n)
+        r, admission = batch.readings, batch.admission
         score, p_value = (np.full(n, np.nan) if r is None else np.array(a) for a in (r and r.score, r and r.p_value))
         columns: dict[str, npt.NDArray[Any]] = {
             self.columns.id or "unique_id": np.array(self.ids, object)[which],
             self.columns.time or "ds": self.columns.stamps(rows.ticks),
-            "kind": np.array(KINDS, object)[batch.admission.kind],
-            "score": score,
-            "p_value": p_value,
-            "warming": np.array(np.zeros(n, bool) if r is None else r.warming),
-            "alarm": batch.alarm,
-            "incident": batch.incident,
-            "ended": batch.ended,
-            "stuck": np.array(batch.admission.stuck.any(axis=1)),
+            "kind": np.array(KINDS, object)[admission.kind[of]],
+            "score": score[of],
+            "p_value": p_value[of],
+            "warming": np.array(np.zeros(n, bool) if r is None else r.warming)[of],
+            "alarm": batch.alarm[of],
+            "incident": batch.incident[of],
+            "ended": batch.ended[of],
+            "stuck": np.array(admission.stuck.any(axis=1))[of],
+            "causes": self._causes(batch)[of],
         }
         return frame_like(frame, columns)
+
+    def _causes(self, batch: Batch) -> npt.NDArray[Any]:
+        """What surprises in the rows that are in an incident, in words, object (n,)."""
+        words = np.full(len(batch.incident), "", object)
+        for row in np.flatnonzero((batch.incident > 0) & (batch.admission.kind == ROW)).tolist():
+            found = causes(batch.readings.contributions[row], self.variables, self.watch.members)
+            words[row] = in_words(found, alone=len(self.variables) == 1)
+        return words
+
+    def add(self, ids: Iterable[str]) -> None:
+        """Watch further streams, behind the others; they start as they would have from the beginning.
+
+        Raises
+        ------
+        SettingError : no name, or one that is there
+        """
+        new = tuple(ids)
+        if known := [name for name in new if name in self.places]:
+            raise SettingError(f"ids: expected names that are not among these {len(self)} streams, got {known[0]!r}")
+        more, whole = (Streams(self.detector, names, rules=self.rules) for names in (new, self.ids + new))
+        for part in (more, whole):
+            part.columns.clock, part.columns.time = self.columns.clock, self.columns.time
+            if not part.settled:
+                part.settle()
+        own, other = self.state, more.state
+        whole.load({name: np.concatenate([array, other[name]]) for name, array in own.items()})
+        self._adopt(whole.ids, whole.watch, whole.arrival)
+
+    def drop(self, ids: Iterable[str]) -> None:
+        """Forget some of the streams.
+
+        Raises
+        ------
+        SettingError : one that is not there, or all of them
+        """
+        gone = {self._place(name) for name in ids}
+        kept = [place for place in range(len(self)) if place not in gone]
+        if not kept:
+            raise SettingError(f"ids: expected at least one stream to stay, got all {len(self)}")
+        if gone:
+            part = self.fork(kept)
+            self._adopt(part.ids, part.watch, part.arrival)
+
+    def silent(self, now: Any) -> tuple[str, ...]:
+        """The streams that have become silent by a time: each is named once, until its next row.
+
+        Parameters
+        ----------
+        now : the time, as rows say theirs
+
+        Raises
+        ------
+        TimeError : a time that cannot be read
+        """
+        if self.columns.clock in (None, "rows"):
+            return ()
+        return tuple(self.ids[place] for place in self.arrival.quiet(self.columns.tick_of(now)))
 
     def one(self, unique_id: str) -> DetectStream:
         """One of the streams by itself: a copy, which goes on alone.
@@ -179,26 +258,21 @@ class Streams:
         ------
         SettingError : there is none of that name
         """
-        if unique_id not in self.ids:
-            raise SettingError(f"stream {unique_id!r}: not among these; {nearest(unique_id, self.ids)}")
         from carrousel.stream.detect import DetectStream
 
-        return DetectStream.of(self.fork([self.ids.index(unique_id)]))
+        return DetectStream.of(self.fork([self._place(unique_id)]))
+
+    def _place(self, unique_id: str) -> int:
+        if unique_id not in self.places:
+            raise SettingError(f"stream {unique_id!r}: not among these; {nearest(unique_id, self.ids)}")
+        return self.places[unique_id]
 
     def fork(self, rows: Sequence[int] | Ints) -> Streams:
         """An independent copy of some of the streams."""
         made = copy.copy(self)
-        made.ids = tuple(self.ids[row] for row in rows)
         made.columns = copy.copy(self.columns)
-        made.watch, made.arrival = self.watch.fork(rows), self.arrival.fork(rows)
+        made._adopt(tuple(self.ids[row] for row in rows), self.watch.fork(rows), self.arrival.fork(rows))
         return made
-
-    def _step_some(self, chosen: Ints, values: Floats, seconds: Floats) -> Any:
-        """A step of some streams, the others left as they are."""
-        part = self.watch.fork(chosen)
-        readings = part.step(values, seconds)
-        self._put_back(chosen, part)
-        return readings
 
     def _put_back(self, chosen: Ints, part: Watch) -> None:
         kept = part.state

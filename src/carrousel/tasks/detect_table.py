@@ -12,7 +12,7 @@ import numpy.typing as npt
 from carrousel.data.column import say
 from carrousel.data.frame import Frame, frame_like
 from carrousel.stream.detect import DetectStream
-from carrousel.stream.event import CHANGES, Incident, causes
+from carrousel.stream.event import CHANGES, Incident, causes, in_words
 from carrousel.stream.record import Columns
 from carrousel.stream.rows import Rows, read_rows
 from carrousel.stream.source import Source, ends
@@ -284,16 +284,6 @@ def incident_frame(incidents: tuple[Incident, ...], like: Frame, judged: Judged)
         "over": np.array([i.end is not None for i in incidents], bool),
         "peak": np.array([i.peak for i in incidents], np.float64),
         "peak_ds": np.array([i.peak_ds for i in incidents], ds),
-        "causes": np.array([in_words(i) for i in incidents], object),
+        "causes": np.array([in_words(i.causes) for i in incidents], object),
     }
     return frame_like(like, columns)
-
-
-def in_words(incident: Incident, most: int = 3, *, alone: bool = False) -> str:
-    """The causes of an incident, most first: "load: forecast, level; heat: range"; `alone`: of a single variable."""
-    if alone:
-        return ", ".join(cause.member for cause in incident.causes[:most])
-    by_variable: dict[str, list[str]] = {}
-    for cause in incident.causes[:most]:
-        by_variable.setdefault(cause.variable, []).append(cause.member)
-    return "; ".join(f"{variable}: {', '.join(members)}" for variable, members in by_variable.items())
