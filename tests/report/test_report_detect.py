@@ -9,7 +9,7 @@ import pytest
 
 import browser
 from carrousel.report.detect import write_detect_report
-from carrousel.report.detect_figure import Line, false_times, thinned
+from carrousel.report.detect_figure import Line, around_zero, false_times, thinned
 from carrousel.tasks.detect_evaluate import OWN, Evaluation, evaluate
 from carrousel.tasks.detect_setting import DetectSettings
 from carrousel.tasks.detect_table import judge
@@ -60,6 +60,36 @@ def test_the_page_says_what_was_measured(evaluation, tmp_path):
     assert {"s0-0", "s0-0-r", "s0-0-t", "s0-score", "false-alarms", "calibration", "p-values"} <= set(data["figures"])
     assert "first 225 rows set the thresholds" in text
     assert page.loads == []
+
+
+def test_figures_of_one_series_stand_below_each_other_and_residuals_have_a_scale(evaluation, tmp_path):
+    _, _, data = read(write_detect_report(tmp_path / "r.html", detector=told(), evaluation=evaluation))
+    figures = [spec for name, spec in data["figures"].items() if name.startswith("s0-")]
+    assert len(figures) >= 4
+    assert {spec["y"]["left"] for spec in figures} == {63}
+    assert [label for _, label in data["figures"]["s0-0-r"]["y"]["ticks"]] == ["−50", "0", "50"]
+    assert [around_zero(limit)[2][0] for limit in (1.0, 4.9, 47.0, 0.011, 5e8)] == [1.0, 2.0, 20.0, 0.01, 5e8]
+
+
+def test_a_rule_that_promises_no_rate_is_named_instead(evaluation, tmp_path):
+    other = replace(evaluation, rule="where it is beyond all in the table")
+    detector = told()
+    detector.settings = DetectSettings(beyond=0.2)
+    text, _, data = read(write_detect_report(tmp_path / "r.html", detector=detector, evaluation=other))
+    assert "promised" not in lead(text)
+    assert "It alarms where it is beyond all in the table, not at a promised rate (" in text
+    for wrong in ("were promised", "promised and met", "keeps the promise", "the same promise", "agrees with the"):
+        assert wrong not in text
+    assert "were accepted from the naive detectors for each series" in text
+    assert "accepted" in [mark["name"] for mark in data["figures"]["false-alarms"]["marks"]]
+
+
+def test_members_that_read_covariates_are_explained_where_there_are_some(evaluation, tmp_path):
+    text, _, _ = read(write_detect_report(tmp_path / "r.html", detector=told(), evaluation=evaluation))
+    assert "sustained" not in text
+    judged = replace(evaluation.judged, members=(*evaluation.judged.members, "residual", "sustained"))
+    text, _, _ = read(write_detect_report(tmp_path / "r.html", detector=told(), judged=judged))
+    assert "residual and sustained (the distance from what the covariates" in text
 
 
 def test_false_alarms_are_drawn_as_they_are_counted(evaluation):

@@ -337,7 +337,7 @@ function chart(box, spec) {
       ? spec.y.labels.map((name, i) => [i, shorten(name)])
       : (spec.y.ticks ?? ticker(yLow, yHigh, Math.max(2, Math.floor(height / 60))));
     const widest = yTicks.reduce((most, [, text]) => Math.max(most, text.length), 0);
-    const frame = { left: 14 + 7 * widest, right: width - 14, top: spec.y.label ? 24 : 10, bottom: height - (spec.x.label ? 42 : 24), low: yLow };
+    const frame = { left: Math.max(14 + 7 * widest, spec.y.left ?? 0), right: width - 14, top: spec.y.label ? 24 : 10, bottom: height - (spec.x.label ? 42 : 24), low: yLow };
     const px = scale(spec.x, xLow, xHigh, frame.left, frame.right);
     const py = scale(spec.y, yLow, yHigh, rows ? frame.top : frame.bottom, rows ? frame.bottom : frame.top);
     const count = Math.max(2, Math.floor((frame.right - frame.left) / 72));

@@ -20,6 +20,7 @@ Ints = npt.NDArray[np.int64]
 
 BUCKETS = 600  # of rows in an overview: of each the lowest and the highest value are drawn
 AROUND = 60  # rows on both sides of an incident that is drawn by itself
+LEFT = 63  # pixels beside the figures of one series, so that their times stand below each other
 LONGEST = 600  # rows of it that are drawn
 STYLES = {OWN: "s-carrousel", "rolling deviation": "s-1", "last value": "s-2", "range": "s-3"}
 
@@ -165,7 +166,7 @@ def overview(evaluation: Evaluation | None, judged: Judged, series: int, k: int,
         "label": f"{judged.variables[k]} of {judged.ids[series]} with its band, incidents and alarms",
         "height": 320,
         "x": axis(judged),
-        "y": {"label": judged.variables[k]},
+        "y": {"label": judged.variables[k], "left": LEFT},
         "marks": marks,
     }
 
@@ -183,7 +184,13 @@ def residuals(evaluation: Evaluation | None, judged: Judged, series: int, k: int
         "height": 190,
         "legend": False,
         "x": axis(judged),
-        "y": {"label": f"{judged.variables[k]}, observed minus expected", "min": -limit, "max": limit},
+        "y": {
+            "label": f"{judged.variables[k]}, observed minus expected",
+            "left": LEFT,
+            "min": -limit,
+            "max": limit,
+            "ticks": around_zero(limit),
+        },
         "marks": [
             *shades(evaluation, judged, series, rows),
             {
@@ -195,6 +202,13 @@ def residuals(evaluation: Evaluation | None, judged: Judged, series: int, k: int
             },
         ],
     }
+
+
+def around_zero(limit: float) -> list[tuple[float, str]]:
+    """Ticks at 0 and at the roundest number on both sides of it, at most `limit`."""
+    power = 10.0 ** np.floor(np.log10(limit))
+    most = float(power * max(m for m in (1, 2, 5) if m * power <= limit))
+    return [(-most, f"−{most:g}"), (0.0, "0"), (most, f"{most:g}")]
 
 
 def surprise(evaluation: Evaluation | None, judged: Judged, series: int) -> Spec:
@@ -213,7 +227,7 @@ def surprise(evaluation: Evaluation | None, judged: Judged, series: int) -> Spec
         "height": 190,
         "legend": False,
         "x": axis(judged),
-        "y": {"label": "score", "min": 0},
+        "y": {"label": "score", "left": LEFT, "min": 0},
         "marks": [
             *shades(evaluation, judged, series, rows),
             {

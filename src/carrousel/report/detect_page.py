@@ -267,6 +267,7 @@ def scores(evaluation: Evaluation) -> str:
                 digits(score.nab_best),
             ]
         )
+    kept = "the accepted rate" if evaluation.rule else "the same promise"
     head = ["Detector", "Found", "False", "Precision", "Recall", "F1", "Delay, rows", "VUS-PR", "NAB", "NAB, best"]
     notes = (
         "Events, not rows: a label is found if an incident touches it, an incident is false if it touches no label. "
@@ -274,7 +275,7 @@ def scores(evaluation: Evaluation) -> str:
         "benchmark for the alarms as they came, “best” for the best of all thresholds, which nobody knows beforehand; "
         "it leaves out the first 15% of each series. The naive detectors are: the deviation from the last 200 rows in "
         "their standard deviations, the difference from the last value, and how far a row lies outside all before; "
-        "each with the threshold that keeps the same promise on the rows before."
+        f"each with the threshold that keeps {kept} on the rows before."
     )
     return section(
         "Scores beside naive detectors",
