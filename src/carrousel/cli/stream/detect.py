@@ -22,6 +22,8 @@ EXAMPLES = (
     "carrousel stream runs/watch --alarms --state watch.state",
 )
 
+EVERY, EACH = 1000, 10  # rows between two savings, at least, and of each series
+
 
 def command(
     run: Run,
@@ -38,7 +40,12 @@ def command(
         Path | None,
         typer.Option(metavar="FILE", help="Go on from this state if it is there, and keep it up to date."),
     ] = None,
-    every: Annotated[int, typer.Option(metavar="ROWS", min=1, help="Rows after which the state is saved.")] = 1000,
+    every: Annotated[
+        int | None,
+        typer.Option(
+            metavar="ROWS", min=1, help="Rows after which the state is saved. Default: 1000, or ten for each series."
+        ),
+    ] = None,
     late: Annotated[
         Literal["ignore", "refuse"],
         typer.Option(help="What to do with rows not later than the newest of their series."),
@@ -69,7 +76,7 @@ def command(
     if state is not None and state.exists():
         kept: Streams = load_streams(state, detector, rules=rules)
         book.streams = {name: kept.one(name) for name in kept.ids}
-    taken, lost = 0, False
+    unsaved, lost = 0, False
 
     def save() -> None:
         if state is not None and book.streams:
@@ -82,13 +89,15 @@ def command(
         return [json.dumps(event.to_dict(), allow_nan=False) for event in events if event.turn or not alarms]
 
     def given() -> None:
-        nonlocal taken
-        taken += 1
-        if taken % every == 0:
+        nonlocal unsaved
+        unsaved += 1
+        # All streams are saved at once, which takes as long as dozens of rows of each.
+        if unsaved >= (every or max(EVERY, EACH * len(book.streams))):
+            rows, unsaved = unsaved, 0
             try:
                 save()
             except ArtifactError as error:  # it goes on watching: a full disk may be emptied
-                print(f"warning: {error}; tried again after {every} rows", file=sys.stderr, flush=True)
+                print(f"warning: {error}; tried again after {rows} rows", file=sys.stderr, flush=True)
 
     ending = Ending()
     with ending:
