@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -61,6 +62,24 @@ def test_a_promise_that_rows_cannot_have_is_refused_or_said():
     assert any("1/hour is one in 4 rows; fewer will come" in note for note in notes)
     notes = Detector(false_alarms="1/week", minutes=0).fit(table()).notes
     assert not any("fewer will come" in note for note in notes)
+
+
+def test_the_correction_does_not_take_rows_that_belong_together_for_many():
+    rng = np.random.default_rng(0)
+
+    def width(rarity: np.ndarray) -> tuple[float, float]:
+        factor, note = correction([rarity], 0.01, seed=0)
+        low, high = (float(end) for end in re.search(r"\((\S+) to (\S+) by a block", note).groups())
+        return factor, high - low
+
+    # The same rarities, once in any order, once with the small ones next to each other, as in one bad time.
+    apart = rng.random(20_000)
+    together = apart.reshape(100, 200)[np.argsort(apart.reshape(100, 200).min(1))].copy()
+    together[:10] = np.sort(apart)[:2000].reshape(10, 200)
+    together[10:] = np.sort(apart)[2000:].reshape(90, 200)
+    free, clustered = width(apart), width(together.reshape(-1))
+    assert free[0] == pytest.approx(1, rel=0.2)
+    assert clustered[1] > 3 * free[1]
 
 
 def test_the_correction_says_how_far_it_goes():

@@ -81,6 +81,15 @@ def test_a_row_is_judged_by_its_own_covariates_and_no_later_ones(detector):
     assert abs(before.expected[200, 0] - after.expected[200, 0]) > 1.0
 
 
+def test_no_event_depends_on_later_values_or_covariates(detector):
+    rows = rows_of(table(ROWS, LATER))
+    rows[120]["y"] = 40.0
+    whole = detector.stream().push(rows)
+    changed = rows[:150] + [row | {"y": 99.0, "valve": 7.0, "mode": "low"} for row in rows[150:]]
+    assert detector.stream().push(changed)[:150] == whole[:150]
+    assert whole[120].alarm
+
+
 def test_a_missing_covariate_is_as_it_was_last(detector):
     later = table(ROWS, LATER)
     gaps = {name: values.copy() for name, values in later.items()}

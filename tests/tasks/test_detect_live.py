@@ -62,6 +62,72 @@ def test_no_event_depends_on_a_later_row(cut):
     assert {event.kind for event in whole} == {"row", "late", "duplicate"}
 
 
+@pytest.fixture(scope="module", params=["cold", "season", "fitted", "beyond", "series"])
+def kind(request: pytest.FixtureRequest, pair: Detector) -> Detector:
+    """Each kind of detector that needs no training."""
+    known = part(table(700, ("load", "heat")), slice(FITTED))
+    return {
+        "cold": lambda: Detector.online(("load", "heat"), false_alarms="1/100 rows"),
+        "season": lambda: Detector.online(("load", "heat"), false_alarms="1/100 rows", season=24),
+        "fitted": lambda: pair,
+        "beyond": lambda: Detector(minutes=0, beyond=0.1).fit(known),
+        "series": lambda: Detector(minutes=0, joint=False, false_alarms="1/100 rows").fit(known),
+    }[request.param]()
+
+
+def after(detector: Detector) -> list[dict[str, object]]:
+    """Messy rows behind those that it was fitted on."""
+    begin = max(detector.ends.values(), default=START)
+    return [row | {"ds": row["ds"] - START + begin} for row in rows(260, ("load", "heat"), seed=3)]
+
+
+def test_whatever_comes_later_no_event_of_any_kind_of_detector_changes(kind):
+    name = "heat" if "heat" in kind.ends else None
+    given = after(kind)
+    whole = kind.stream(name).push(given)
+    hour = np.timedelta64(3600, "s")
+    later = [row | {"ds": row["ds"] + 7 * hour, "load": -50.0, "heat": 1e9} for row in given[150:]]
+    assert kind.stream(name).push(given[:150] + later)[:150] == whole[:150]
+    assert kind.stream(name).push(given[:150]) == whole[:150]
+    assert any(event.alarm for event in whole)
+    assert {event.kind for event in whole} == {"row", "late", "duplicate"}
+    trends = [trend for event in whole[200:] if event.kind == "row" for trend in event.trend.values()]
+    assert any(trend.level_band and trend.slope_band for trend in trends)
+
+
+def test_any_kind_of_detector_is_resumed_with_the_same_events(kind, tmp_path):
+    name = "heat" if "heat" in kind.ends else None
+    given = after(kind)
+    whole = kind.stream(name).push(given)
+    stream = kind.stream(name)
+    for done, cut in ((0, 1), (1, 90), (90, 238)):  # the last is within an incident
+        assert stream.push(given[done:cut]) == whole[done:cut]
+        stream = kind.stream(state=stream.save(tmp_path / f"{cut}"))
+    assert stream.push(given[238:]) == whole[238:]
+    assert whole[237].incident == whole[238].incident
+    assert whole[237].incident
+
+
+def test_streams_together_do_not_depend_on_later_rows_of_any_of_them():
+    detector = Detector.online(false_alarms="1/100 rows")
+    one, other = detector.streams("abc"), detector.streams("abc")
+    for i, row in enumerate(rows(200)):
+        table = {
+            "unique_id": np.array(list("abc")),
+            "ds": np.full(3, row["ds"]),
+            "y": np.array([row["y"], i % 7, -1.0]),
+        }
+        said = one.update(table)
+        if i < 150:
+            for name, column in other.update(table).items():
+                np.testing.assert_array_equal(column, said[name], err_msg=name)
+        elif i == 150:
+            kept = {name: array.copy() for name, array in other.state.items()}
+            table["y"][:] = [np.nan, 1e9, np.inf]
+            other.update(table)
+    assert any(not np.array_equal(other.state[name], array, equal_nan=True) for name, array in kept.items())
+
+
 @pytest.mark.parametrize("cut", [0, 3, 140])
 def test_a_stream_resumed_from_a_file_gives_the_same_events(cut, tmp_path):
     detector, given = Detector.online(false_alarms="1/100 rows"), rows(250)
