@@ -92,7 +92,7 @@ def test_whatever_comes_later_no_event_of_any_kind_of_detector_changes(kind):
     assert any(event.alarm for event in whole)
     assert {event.kind for event in whole} == {"row", "late", "duplicate"}
     trends = [trend for event in whole[200:] if event.kind == "row" for trend in event.trend.values()]
-    assert any(trend.level_band and trend.slope_band for trend in trends)
+    assert any(trend.level_band or trend.season_band for trend in trends)
 
 
 def test_any_kind_of_detector_is_resumed_with_the_same_events(kind, tmp_path):
