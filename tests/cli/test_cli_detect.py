@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
+import os
 import signal
 import subprocess
 from pathlib import Path
@@ -11,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from carrousel import Detector
 from carrousel.cli._ending import Ending
+from carrousel.cli._row import _lines_or_pauses
 from carrousel.stream import store
 from cli.program import ENVIRONMENT, PROGRAM, as_csv, here, hours, read, refusal, succeed, write
 
@@ -240,6 +244,39 @@ def test_streams_of_several_series_are_told_apart_and_missed(plant: Path) -> Non
     assert {event["unique_id"] for event in events if event["kind"] == "row"} == {"a", "b"}
     silent = [event for event in events if event["kind"] == "silent"]
     assert [(event["unique_id"], event["ds"]) for event in silent] == [("b", hours(234, 235)[0])]
+
+
+def test_a_pipe_in_which_nothing_comes_is_said_to_be_silent_by_the_clock(plant: Path) -> None:
+    Detector.online("heat").save(plant / "cold")
+    begin = np.datetime64("now", "s") - np.timedelta64(100, "s")
+    text = "".join(json.dumps({"ds": str(begin + np.timedelta64(i, "s")), "heat": 1.0}) + "\n" for i in range(10))
+    command = [PROGRAM, "stream", "cold", "--clock", "--state", "clock.state"]
+    with subprocess.Popen(
+        command, cwd=plant, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(text)
+        process.stdin.flush()
+        events = [json.loads(process.stdout.readline()) for _ in range(11)]
+        later = {"ds": str(begin + np.timedelta64(60, "s")), "heat": 1.0}
+        process.stdin.write(json.dumps(later))  # the last line need not end
+        process.stdin.close()
+        last = json.loads(process.stdout.readline())
+        assert process.wait(timeout=60) == 0
+    assert [event["kind"] for event in events] == ["row"] * 10 + ["silent"]
+    assert events[10]["notes"] == [f"silent: no row since {begin + np.timedelta64(9, 's')}"]
+    assert "the stream is back after its silence" in last["notes"]
+
+
+def test_lines_of_a_pipe_are_whole_however_they_are_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_bytes(b"ds,y\n1,2\n\n3,4")
+    read = os.read
+    monkeypatch.setattr(os, "read", lambda pipe, most: read(pipe, 3))
+    with path.open("rb") as file:
+        assert list(_lines_or_pauses(file)) == [b"ds,y\n", b"1,2\n", b"\n", b"3,4"]
+    assert list(_lines_or_pauses(io.BytesIO(b"a\nb"))) == [b"a\n", b"b"]
 
 
 def test_a_row_names_its_series_and_the_option_names_it_where_the_row_does_not(plant: Path) -> None:

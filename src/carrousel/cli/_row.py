@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import select
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO
 
 import typer
 
@@ -17,6 +19,8 @@ SkipBad = Annotated[
     bool, typer.Option("--skip-bad", help="Report a row that cannot be used and go on, instead of stopping.")
 ]
 
+PAUSE_S = 1.0  # without a row, after which somebody may want to say so
+
 
 def answer_lines(
     answer: Callable[[dict[str, Any]], Iterable[str]],
@@ -24,6 +28,7 @@ def answer_lines(
     skip_bad: bool,
     whole: Callable[[], AbstractContextManager[None]] = nullcontext,
     given: Callable[[], None] = lambda: None,
+    idle: Callable[[], Iterable[str]] | None = None,
 ) -> None:
     """Answer every row of stdin before the next one is read; a row that cannot be used is named on stderr.
 
@@ -33,13 +38,20 @@ def answer_lines(
     skip_bad : go on after a row that cannot be used, instead of ending with exit code 2
     whole : within it a row is judged and its answer printed
     given : called behind each row whose answer was printed, or that has none
+    idle : to the lines to print when no row has come for a second, asked every second; None: nothing to say then
 
     Raises
     ------
     OSError : an answer could not be printed
     """
-    reader = Reader()
-    for number, line in enumerate(sys.stdin.buffer, start=1):
+    reader, number = Reader(), 0
+    for line in sys.stdin.buffer if idle is None else _lines_or_pauses(sys.stdin.buffer):
+        if line is None:
+            with whole():
+                if answers := list(idle() if idle else ()):
+                    print(*answers, sep="\n", flush=True)
+            continue
+        number += 1
         with whole():
             try:
                 row = reader.read(line)
@@ -53,6 +65,26 @@ def answer_lines(
                 print(*answers, sep="\n", flush=True)
             if row is not None:
                 given()
+
+
+def _lines_or_pauses(source: BinaryIO) -> Generator[bytes | None]:
+    """The lines of a pipe, and None after each second in which none came; those of what is no file without that."""
+    try:
+        pipe = source.fileno()
+    except OSError:
+        yield from source
+        return
+    rest = b""
+    while True:
+        if not select.select([pipe], [], [], PAUSE_S)[0]:
+            yield None
+            continue
+        if not (chunk := os.read(pipe, 65_536)):
+            break
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from (line + b"\n" for line in lines)
+    if rest:
+        yield rest
 
 
 class Reader:

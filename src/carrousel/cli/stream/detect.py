@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import numpy as np
 import typer
 
 from carrousel.cli._ending import Ending
@@ -15,7 +17,7 @@ from carrousel.cli._row import SkipBad, answer_lines
 from carrousel.errors import ArtifactError, ColumnError, DataError
 
 if TYPE_CHECKING:
-    from carrousel.stream import DetectStream
+    from carrousel.stream import DetectStream, Event
 
 EXAMPLES = (
     """echo '{"origin": "JFK", "time_hour": "2014-01-01 00:00", "temp": 90}' |\n"""
@@ -54,6 +56,10 @@ def command(
         bool,
         typer.Option("--silence", help="Also say that a series is silent, by the time of the rows of the others."),
     ] = False,
+    clock: Annotated[
+        bool,
+        typer.Option("--clock", help="As --silence, and by this machine's clock when no row comes at all."),
+    ] = False,
     skip_bad: SkipBad = False,
 ) -> None:
     """Read rows from stdin and answer each at once with one line of JSON: whether it is usual, and if not, why.
@@ -77,16 +83,23 @@ def command(
         kept: Streams = load_streams(state, detector, rules=rules)
         book.streams = {name: kept.one(name) for name in kept.ids}
     unsaved, lost = 0, False
+    latest: Any = None  # stamp by which silence was looked for
 
     def save() -> None:
         if state is not None and book.streams:
             save_streams(state, [stream.streams for stream in book.streams.values()])
 
     def answer(row: dict[str, Any]) -> list[str]:
+        nonlocal latest
         events = [stream.update(row) for stream in book.of(row, id)]
-        if silence and events[0].kind == "row":
-            events += [e for stream in book.streams.values() if (e := stream.silent(events[0].ds)) is not None]
+        if (silence or clock) and events[0].kind == "row" and (latest is None or events[0].ds > latest):
+            latest = events[0].ds
+            events += book.silent(latest)
         return [json.dumps(event.to_dict(), allow_nan=False) for event in events if event.turn or not alarms]
+
+    def idle() -> list[str]:
+        now = np.datetime64(time.time_ns() // 1000, "us")
+        return [json.dumps(event.to_dict(), allow_nan=False) for event in book.silent(now)]
 
     def given() -> None:
         nonlocal unsaved
@@ -102,7 +115,7 @@ def command(
     ending = Ending()
     with ending:
         try:
-            answer_lines(answer, skip_bad=skip_bad, whole=ending.whole, given=given)
+            answer_lines(answer, skip_bad=skip_bad, whole=ending.whole, given=given, idle=idle if clock else None)
         except OSError:
             lost = True  # the state would be ahead of what was said
             raise
@@ -142,6 +155,12 @@ class _Book:
                 )
             named = known[0]
         return [self._stream(named or self._columns.default_id())]
+
+    def silent(self, now: Any) -> list[Event]:
+        """That streams have become silent by a time, once of each; nothing of those whose stamps are none such."""
+        kind = isinstance(now, np.datetime64)
+        alike = (stream for stream in self.streams.values() if isinstance(stream.newest, np.datetime64) == kind)
+        return [event for stream in alike if (event := stream.silent(now)) is not None]
 
     def _stream(self, name: str) -> DetectStream:
         if name not in self.streams:
