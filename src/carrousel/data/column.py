@@ -126,8 +126,14 @@ def numbers(column: Column, notes: list[str] | None = None) -> Floats:
     return values
 
 
-def stamps(column: Column, notes: list[str] | None = None) -> npt.NDArray[Any]:
+def stamps(column: Column, notes: list[str] | None = None, *, exact: bool = False) -> npt.NDArray[Any]:
     """A column as datetime64[s] in UTC or, if it holds whole numbers, int64; (R,).
+
+    Parameters
+    ----------
+    column : of dates, ISO texts or whole numbers
+    notes : takes a sentence on each thing mended
+    exact : let stamps have fractions of a second, as datetime64[us]
 
     Raises
     ------
@@ -159,6 +165,8 @@ def stamps(column: Column, notes: list[str] | None = None) -> npt.NDArray[Any]:
         )
     if zone:
         say(notes, f"time column {name!r}: stamps with a time zone ({zone}) were converted to UTC")
+    if exact:
+        return values.astype("datetime64[us]")
     seconds = values.astype("datetime64[s]")
     fraction = seconds != values
     if np.any(fraction):

@@ -38,9 +38,9 @@ def verdict(judged: Judged, evaluation: Evaluation | None) -> str:
         lead = f"{count} incident{'s' * (count != 1)} in {len(judged.ds):,} rows."
         rest = "There are no labels to say which of them are right."
         return f'<div class="verdict"><p class="lead">{escape(lead)}</p><p>{escape(rest)}</p></div>'
-    own, unit = evaluation.scores[OWN], evaluation.unit
+    own = evaluation.scores[OWN]
     promised = "" if evaluation.rule else f"; {digits(evaluation.promised)} were promised"
-    rate = f"{digits(own.rate)} false alarms a {unit}{promised}."
+    rate = f"{digits(own.rate)} false alarms {evaluation.per}{promised}."
     lead = f"Found {own.found} of {own.labels} labelled anomalies, with {rate}"
     if not own.labels:
         lead = f"{rate} None is labelled."
@@ -65,10 +65,10 @@ def _beside(evaluation: Evaluation) -> tuple[list[str], bool]:
         best = max(keepers, key=lambda name: (keepers[name].found, -keepers[name].false_alarms))
         other = keepers[best]
         worse = other.found > own.found
-        keeps = f"alarms at most {digits(evaluation.promised)} times a {evaluation.unit}"
+        keeps = f"alarms at most {digits(evaluation.promised)} times {evaluation.per}"
         keeps = keeps if evaluation.rule else "keeps the promise"
         beginning = f"The best naive detector that {keeps}" if not worse else "A naive detector does better here:"
-        found = f"{best}, finds {other.found} with {digits(other.rate)} false alarms a {evaluation.unit}"
+        found = f"{best}, finds {other.found} with {digits(other.rate)} false alarms {evaluation.per}"
         sentences.append(f"{beginning}{'' if worse else ','} {found}.")
     higher = {
         name: score.f1 for name, score in rivals.items() if score.f1 > own.f1 or (np.isnan(own.f1) and score.f1 > 0)
@@ -110,7 +110,7 @@ def tile_items(judged: Judged, evaluation: Evaluation | None) -> list[tuple[str,
         (f"{own.found} of {own.labels}", "labelled anomalies touched by an incident"),
         (
             digits(own.rate),
-            f"false alarms a {evaluation.unit}; "
+            f"false alarms {evaluation.per}; "
             + ("none promised" if evaluation.rule else f"{digits(evaluation.promised)} promised"),
         ),
         (percent(own.precision), "of what was reported is labelled"),
@@ -297,10 +297,10 @@ def promise(evaluation: Evaluation, figures: Figures) -> str:
         for name, score in evaluation.scores.items()
     ]
     word = "accepted rate" if evaluation.rule else "promise"
-    head = ["Detector", "False alarms", f"a {evaluation.unit}", "95% interval", f"× the {word}"]
+    head = ["Detector", "False alarms", evaluation.per, "95% interval", f"× the {word}"]
     whom = " from the naive detectors" * bool(evaluation.rule)
     look = (
-        f"{digits(evaluation.promised)} false alarms a {evaluation.unit} were accepted{whom} for each series. Counted "
+        f"{digits(evaluation.promised)} false alarms {evaluation.per} were accepted{whom} for each series. Counted "
         f"on the {evaluation.watched:,} rows without a label, warming up left out. {_kept(evaluation)}"
     )
     caption = f"Each step is a false alarm. The dotted line is the {word}; a staircase in one place is one bad time."

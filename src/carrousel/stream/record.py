@@ -17,7 +17,7 @@ from carrousel.data.row import refuse_misspelt
 from carrousel.data.schema import Schema
 from carrousel.errors import ColumnError, TimeError
 from carrousel.stream.arrival import MOST
-from carrousel.stream.source import Source
+from carrousel.stream.source import Source, ends
 
 Ints = npt.NDArray[np.int64]
 Clock = Literal["time", "integer", "rows"]
@@ -77,6 +77,7 @@ class Columns:
         made = cls(tuple(detector.variables), detector.schema, clock)
         settings = getattr(detector, "settings", None)
         if made.schema is None:
+            made.clock = "time" if clock is None and ends(detector) else clock  # fitted on rows as they came
             made.id = getattr(settings, "id", None) or made.id
             made.time = getattr(settings, "time", None)
         return made

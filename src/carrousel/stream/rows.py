@@ -103,12 +103,7 @@ def _ticks(columns: Columns, table: Table, notes: list[str] | None) -> Ints:
     name = str(columns.time)
     table.require(name, "time")
     column = table.column(name)
-    if column.kind == "time" and not np.isnat(column.values).any():
-        ds = column.values.astype("datetime64[us]")  # as they are, fractions of a second included
-        if column.zone:
-            say(notes, f"time column {name!r}: stamps with a time zone ({column.zone}) were converted to UTC")
-    else:
-        ds = stamps(column, notes)
+    ds = stamps(column, notes, exact=True)
     clock = "time" if ds.dtype.kind == "M" else "integer"
     if columns.clock is None:
         columns.clock = clock

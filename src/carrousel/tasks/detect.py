@@ -18,7 +18,7 @@ from carrousel.online.watch import Watch
 from carrousel.stream import DetectStream, Incident, Rules, Streams
 from carrousel.stream.store import load_streams
 from carrousel.tasks.detect_evaluate import Evaluation, evaluate
-from carrousel.tasks.detect_replay import correction, replay
+from carrousel.tasks.detect_replay import correction
 from carrousel.tasks.detect_saved import Arrays, Statistics, ends_of, saved_form, shipped, states_of
 from carrousel.tasks.detect_setting import DetectSettings, Promise
 from carrousel.tasks.detect_study import study
@@ -176,15 +176,14 @@ class Detector:
         HistoryError : too few rows
         MissingExtraError : minutes is above 0 and PyTorch is not installed
         """
-        s = self.settings
-        found = study(s, frame, progress)
-        notes, panel = found.notes, found.panel
-        self.schema, self._variables, self.factor = found.schema, panel.target_names, 1.0
+        found = study(self.settings, frame, progress)
+        s, notes = found.settings, found.notes
+        self.settings, self.schema, self._variables, self.factor = s, found.schema, found.variables, 1.0
         self.interval_s, self.cycle, self.scaling = found.interval_s, found.cycle, found.scaling
         self.history = found.history
         self._use(found.artifact)
-        self._states, rarity = replay(self.watch, panel)
-        self.ends = {name: panel.ds[panel.rows(s)][-1] for s, name in enumerate(panel.ids)}
+        self._states, rarity = found.replay(self.watch)
+        self.ends = found.ends
         self.factor, counted = correction(rarity, self.promised, seed=s.seed)
         notes.append(counted if s.beyond is None else f"alarms come {s.rule}, not at a rate")
         self.notes = notes

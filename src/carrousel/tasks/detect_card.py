@@ -68,11 +68,11 @@ def detect_card(detector: Detector, evaluation: Evaluation | None = None) -> str
 
 
 def _scores(evaluation: Evaluation) -> list[str]:
-    accepted = f"{evaluation.promised:.3g} false alarms a {evaluation.unit}"
+    accepted = f"{evaluation.promised:.3g} false alarms {evaluation.per}"
     promised = f"naive detectors set to {accepted}" if evaluation.rule else f"{accepted} promised"
     lines = [
         f"On {evaluation.watched:,} unlabelled rows, {promised}; events, never point-adjusted:", "",
-        f"| detector | found | false a {evaluation.unit} | F1 | VUS-PR | NAB |", "|---|---|---|---|---|---|",
+        f"| detector | found | false {evaluation.per} | F1 | VUS-PR | NAB |", "|---|---|---|---|---|---|",
     ]  # fmt: skip
     return [
         *lines,

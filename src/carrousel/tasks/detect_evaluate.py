@@ -106,6 +106,11 @@ class Evaluation:
     p_values: Floats
     notes: tuple[str, ...]
 
+    @property
+    def per(self) -> str:
+        """The unit with its article: "a week", "an hour"."""
+        return f"{'an' if self.unit == 'hour' else 'a'} {self.unit}"
+
     def to_dict(self) -> dict[str, Any]:
         """The numbers as plain data, ready for JSON: what is not defined is None."""
 

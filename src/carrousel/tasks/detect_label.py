@@ -128,7 +128,7 @@ def _series(judged: Judged, table: Table) -> list[tuple[int, ...]]:
 def _stamps(judged: Judged, column: Column) -> npt.NDArray[Any]:
     if not len(column.values):
         return judged.ds[:0]
-    found = stamps(column)
+    found = stamps(column, exact=True)
     if (found.dtype.kind == "M") != (judged.ds.dtype.kind == "M"):
         raise TimeError(f"labels, column {column.name!r}: expected stamps as in the table, got {found[:1]}")
     return found

@@ -106,7 +106,7 @@ def plain(stamp: Any) -> int | str:
 def ends_of(known: Statistics) -> dict[str, Any]:
     """The last stamps of the series that a detector was fitted on."""
     try:
-        ends = [np.datetime64(end, "s") if isinstance(end, str) else end for end in known.ends]
+        ends = [np.datetime64(end, "us" if "." in end else "s") if isinstance(end, str) else end for end in known.ends]
         return dict(zip(known.ids, ends, strict=True))
     except ValueError as error:
         raise ConfigError(

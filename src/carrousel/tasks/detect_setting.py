@@ -13,6 +13,7 @@ SECONDS = {
     "second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86_400.0, "week": 604_800.0, "month": 2_629_800.0,
     "year": 31_557_600.0,
 }  # fmt: skip
+IRREGULAR = "none"  # as a frequency
 _PROMISE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*/\s*(\d+(?:\.\d+)?)?\s*([A-Za-z]+)\s*")
 
 
@@ -62,7 +63,8 @@ class DetectSettings:
     target : columns to watch; by default ``y`` of a long table, all numeric columns of a wide one
     past : columns that are read but not watched: commands, temperatures, whatever explains the values of their row
     id, time : columns of the series' names and of the time stamps
-    frequency : such as "h", "30min"; inferred from the stamps by default
+    frequency : such as "h", "30min"; inferred from the stamps by default. "none": rows come at no regular interval, or
+        several a second, and are judged as they come; the network is then not adapted
     season : rows of the cycle that is told apart from the trend; by default that of the frequency or, where stamps are
         integers, the one that is found in the table
     joint : watch the columns of a wide table together, as one stream of several variables, instead of one by one

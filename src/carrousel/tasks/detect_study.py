@@ -6,16 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from carrousel.artifact import Artifact
 from carrousel.data.frame import Frame
-from carrousel.data.panel import Panel
 from carrousel.data.schema import Schema
-from carrousel.errors import HistoryError, SettingError, require
+from carrousel.errors import HistoryError, SettingError, TimeError, require
 from carrousel.online.covariate import Scaling, scaling_of
+from carrousel.online.watch import Watch
 from carrousel.tasks.detect_cycle import cycle_of
-from carrousel.tasks.detect_replay import interval_of
+from carrousel.tasks.detect_irregular import ends_of_rows, find_columns, median_interval_s, replay_rows, rows_in_order
+from carrousel.tasks.detect_replay import Arrays, Floats, interval_of, replay
 from carrousel.tasks.detect_saved import shipped
-from carrousel.tasks.detect_setting import DetectSettings
+from carrousel.tasks.detect_setting import IRREGULAR, DetectSettings
 
 if TYPE_CHECKING:
     from carrousel.training import History, Report
@@ -30,7 +33,12 @@ class Study:
 
     Parameters
     ----------
-    panel, schema : the table and its columns
+    settings : as they were told; with frequency "none" with the columns that were found
+    schema : the columns; None with frequency "none"
+    variables : that are watched, (K,)
+    ends : the last stamp of each series, by name
+    replay : from fresh watches, as many as asked for, to the states of the streams after the table, by name, and the
+        rarities of the onsets in the second half of each series
     artifact : the network, adapted or as it comes
     scaling : of the covariates; None without any
     interval_s : seconds from row to row; 0 for stamps that are integers
@@ -39,8 +47,11 @@ class Study:
     notes : what was inferred and mended
     """
 
-    panel: Panel
-    schema: Schema
+    settings: DetectSettings
+    schema: Schema | None
+    variables: tuple[str, ...]
+    ends: dict[str, Any]
+    replay: Callable[[Callable[[int], Watch]], tuple[dict[str, Arrays], list[Floats]]]
     artifact: Artifact
     scaling: Scaling | None
     interval_s: float
@@ -61,21 +72,23 @@ def study(settings: DetectSettings, frame: Frame, progress: Callable[[Report], N
     """
     notes: list[str] = []
     s = settings
+    if s.frequency == IRREGULAR:
+        return _study_irregular(s, frame, notes)
     if s.past and not s.minutes:
         raise SettingError(
             "past: expected minutes above 0 with it, since the network that Carrousel comes with reads no "
             f"covariates, got minutes=0 and {', '.join(s.past)}"
         )
-    schema = Schema.infer(
-        frame, target=s.target, past=s.past, id=s.id, time=s.time, frequency=s.frequency, joint=s.joint, notes=notes
-    )
-    panel = schema.read(frame, notes=notes)
-    longest = int(panel.lengths.max())
-    if longest < LEAST_ROWS:
-        raise HistoryError(
-            f"fit: expected at least {LEAST_ROWS} rows of one series, got {longest}; bring more rows, or use "
-            "Detector.online, which needs none"
+    try:
+        schema = Schema.infer(
+            frame, target=s.target, past=s.past, id=s.id, time=s.time, frequency=s.frequency, joint=s.joint, notes=notes
         )
+        panel = schema.read(frame, notes=notes)
+    except TimeError as error:
+        if not any(word in str(error) for word in ("grid", "whole seconds")):
+            raise
+        raise TimeError(f"{error}; or judge rows as they come: frequency='{IRREGULAR}'") from error
+    _require_rows(int(panel.lengths.max()))
     interval_s = interval_of(panel)
     seldom = check_promise(s, dated=not schema.grid.integer, interval_s=interval_s)
     notes += seldom if s.beyond is None else []
@@ -89,7 +102,53 @@ def study(settings: DetectSettings, frame: Frame, progress: Callable[[Report], N
         notes.append(history_note(history))
     cycle, said = cycle_of(panel, schema.grid, s.season)
     notes.append(said)
-    return Study(panel, schema, artifact, scaling, interval_s, cycle, history, notes)
+    return Study(
+        settings=s,
+        schema=schema,
+        variables=panel.target_names,
+        ends={name: panel.ds[panel.rows(s)][-1] for s, name in enumerate(panel.ids)},
+        replay=lambda make: replay(make, panel),
+        artifact=artifact,
+        scaling=scaling,
+        interval_s=interval_s,
+        cycle=cycle,
+        history=history,
+        notes=notes,
+    )
+
+
+def _study_irregular(settings: DetectSettings, frame: Frame, notes: list[str]) -> Study:
+    s = find_columns(settings, frame, notes)
+    rows = rows_in_order(s, frame, notes)
+    _require_rows(int(np.bincount(rows.codes).max()))
+    interval_s = median_interval_s(rows)
+    notes.append(
+        f"frequency: none, as told; a row comes every {interval_s:.3g} s in the median. The network that Carrousel "
+        "comes with is kept, since examples to adapt it need regular rows"
+    )
+    seldom = check_promise(s, dated=True, interval_s=interval_s)
+    notes += seldom if s.beyond is None else []
+    return Study(
+        settings=s,
+        schema=None,
+        variables=s.target or (),
+        ends=ends_of_rows(rows),
+        replay=lambda make: replay_rows(make, rows),
+        artifact=shipped(),
+        scaling=None,
+        interval_s=interval_s,
+        cycle=s.season or 0,
+        history=None,
+        notes=notes,
+    )
+
+
+def _require_rows(longest: int) -> None:
+    if longest < LEAST_ROWS:
+        raise HistoryError(
+            f"fit: expected at least {LEAST_ROWS} rows of one series, got {longest}; bring more rows, or use "
+            "Detector.online, which needs none"
+        )
 
 
 def check_promise(settings: DetectSettings, *, dated: bool, interval_s: float) -> list[str]:

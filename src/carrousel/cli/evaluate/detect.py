@@ -95,7 +95,7 @@ def print_evaluation(evaluation: Evaluation) -> None:
         "NAB",
     )
     print_rows(head, [row(name, score) for name, score in evaluation.scores.items()])
-    accepted = f"{digits(evaluation.promised)} a {evaluation.unit}"
+    accepted = f"{digits(evaluation.promised)} {evaluation.per}"
     if evaluation.rule:
         print(f"Carrousel alarms {evaluation.rule}; no rate of false alarms is promised")
         print(f"naive detectors: {accepted} accepted; {evaluation.watched:,} unlabelled rows were watched")

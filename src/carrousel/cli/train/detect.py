@@ -33,7 +33,8 @@ def command(
     id: Annotated[str | None, typer.Option(metavar="COLUMN", help="Which series a row belongs to.")] = None,
     time: Annotated[str | None, typer.Option(metavar="COLUMN", help="The time stamps. Default: ds, or found.")] = None,
     frequency: Annotated[
-        str | None, typer.Option(metavar="F", help="h, 15min, D, W-SUN, MS ... Default: found.")
+        str | None,
+        typer.Option(metavar="F", help="h, 15min, D, W-SUN, MS ..., or none: rows as they come. Default: found."),
     ] = None,
     season: Annotated[
         int | None, typer.Option(metavar="ROWS", help="Rows of one season. Default: from the frequency, or found.")
