@@ -203,12 +203,13 @@ class _Reader:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The remedy for an unknown name: the known one nearest to it, or all of them."""
+    """The remedy for an unknown name: the known one nearest to it, or all of them, twenty at most."""
     import difflib  # needed after a mistake only
 
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(names) or 'none'}"
+    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
+    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(names[:20]) or 'none'}{more}"
 
 
 def _finite(value: numbers.Real) -> bool:

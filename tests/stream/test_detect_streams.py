@@ -74,6 +74,8 @@ def test_a_stream_can_leave_the_batch_and_goes_on_alike():
     assert streams.arrival.state["rows"].tolist() == [20, 20]
     with pytest.raises(SettingError, match=r"did you mean|known are a, b"):
         streams.one("c")
+    with pytest.raises(SettingError, match=r"known are a0, a1, .*, a26 and 20 more$"):
+        Streams(hourly(id="unique_id"), [f"a{n}" for n in range(40)]).one("zzz")
 
 
 @pytest.mark.parametrize(
