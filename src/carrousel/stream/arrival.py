@@ -4,6 +4,10 @@ A row is taken if it is later than the newest one. Where rows come at a regular 
 told from it. The interval is that of the training table, or else learned: the interval at hand gains by every row that
 comes after that time, within a tenth, and loses by every other one; it counts once it is four rows ahead, so that a
 stream whose rows come irregularly has none.
+
+A clock that was wrong for one row, years ahead, must not make all rows late that come after it: where the newest row
+came after a gap, and twenty late ones lie in that gap one behind the other, the clock was set back, and the stream goes
+on with the last of them. Rows that are sent again do not lie there.
 """
 
 from __future__ import annotations
@@ -28,6 +32,8 @@ ROW, LATE, DUPLICATE, CONFLICT = range(4)
 
 MOST = 2**62  # ticks: beyond, differences overflow
 AHEAD, MOST_AHEAD = 4, 16  # rows by which a learned interval must lead, and by which it may
+BACK_ROWS = 20  # late ones in order, in the gap before the newest row, after which its stamp was wrong
+GAP_TIMES = 1000  # as long as the last step, of a stream that has no usual interval
 STUCK_ROWS = 20  # the shortest run of one value that can be a sensor that sticks
 STUCK_TIMES = 3  # as long as the longest run before
 STUCK_CHANGES = 20  # changes without which a variable is one that seldom changes
@@ -63,6 +69,7 @@ class Admission:
     fed : int64 (n,), how many of them are to be fed as missing
     interval : int64 (n,), ticks from row to row; 0 unknown
     back : bool (n,), the stream had been silent
+    set_back : bool (n,), its clock was
     stuck, was_stuck : bool (n, K), the variable sticks; did so before this row
     """
 
@@ -71,6 +78,7 @@ class Admission:
     fed: Ints
     interval: Ints
     back: Flags
+    set_back: Flags
     stuck: Flags
     was_stuck: Flags
 
@@ -81,7 +89,7 @@ class Arrived:
 
     Parameters
     ----------
-    kind, missing, fed, interval, back : as there
+    kind, missing, fed, interval, back, set_back : as there
     stuck : indices of the variables that stick
     sticks, moves : indices of those that do so from this row on, and no longer
     """
@@ -91,6 +99,7 @@ class Arrived:
     fed: int = 0
     interval: int = 0
     back: bool = False
+    set_back: bool = False
     stuck: tuple[int, ...] = ()
     sticks: tuple[int, ...] = ()
     moves: tuple[int, ...] = ()
@@ -129,6 +138,9 @@ class Arrival(Online):
                 "newest": Field(dtype="int64"),
                 "interval": Field(dtype="int64"),
                 "lead": Field(dtype="int64"),
+                "gap": Field(dtype="int64"),  # the row before the gap that the newest one came after; else the newest
+                "behind": Field(dtype="int64"),  # late rows in order in that gap, and the last of them
+                "behind_tick": Field(dtype="int64"),
                 "started": Field(dtype="bool", start=False),
                 "silent": Field(dtype="bool", start=False),
                 "running": Field(dtype="bool", start=False),
@@ -140,7 +152,7 @@ class Arrival(Online):
 
     def start(self, row: int, tick: int) -> None:
         """Let a stream go on after a row that was seen elsewhere: in the table that the detector was fitted on."""
-        self.arrays["newest"][row], self.arrays["started"][row] = tick, True
+        self.arrays["newest"][row], self.arrays["gap"][row], self.arrays["started"][row] = tick, tick, True
 
     def admit(self, index: Index, ticks: Ints, values: Floats) -> Admission:
         """Enter one row of each of some streams into the books.
@@ -155,7 +167,8 @@ class Arrival(Online):
         newest, last = a["newest"][index], a["values"][index]
         first = ~a["started"][index]
         since = np.where(first, 1, ticks - newest)
-        take = since > 0
+        set_back = self._set_back(index, ticks, since)
+        take = (since > 0) | set_back
         kind = np.where(take, ROW, LATE)
         if not take.all():
             again = since == 0
@@ -163,7 +176,9 @@ class Arrival(Online):
             kind[again] = np.where(same[again], DUPLICATE, CONFLICT)
             for what, name in ((LATE, "late"), (DUPLICATE, "duplicates"), (CONFLICT, "conflicts")):
                 a[name][index] += kind == what
-        interval, missing = self._skipped(index, newest, ticks, since, take & ~first)
+        later = (since > 0) & ~first
+        a["gap"][index] = np.where(later & self._long(index, since), newest, np.where(take, ticks, a["gap"][index]))
+        interval, missing = self._skipped(index, newest, ticks, since, later)
         fed = np.minimum(missing, self.rules.most_skipped)
         back = a["silent"][index] & take
         stuck, was_stuck = self._stick(index, values, take)
@@ -174,7 +189,26 @@ class Arrival(Online):
         a["silent"][index] &= ~take
         a["skipped"][index] += missing
         a["lost"][index] += missing - fed
-        return Admission(kind, missing, fed, interval, back, stuck, was_stuck)
+        return Admission(kind, missing, fed, interval, back, set_back, stuck, was_stuck)
+
+    def _set_back(self, index: Index, ticks: Ints, since: Ints) -> Flags:
+        """Whether the clock of each stream was set back, as its late rows say, bool (n,)."""
+        a = self.arrays
+        behind = a["behind"][index]
+        inside = (since < 0) & (ticks > a["gap"][index])
+        count = np.where(inside, np.where((behind > 0) & (ticks > a["behind_tick"][index]), behind + 1, 1), behind)
+        set_back = inside & (count >= BACK_ROWS)
+        a["behind"][index] = np.where((since > 0) | set_back, 0, count)
+        a["behind_tick"][index] = np.where(inside, ticks, a["behind_tick"][index])
+        return set_back
+
+    def _long(self, index: Index, since: Ints) -> Flags:
+        """Whether so long without a row is a gap in which rows would be strange, bool (n,)."""
+        if self._interval:
+            return since > self.rules.silent_after * self._interval
+        step = self.arrays["interval"][index]
+        times = np.where(self.arrays["lead"][index] >= AHEAD, self.rules.silent_after, GAP_TIMES)
+        return (step > 0) & (since > times * step)
 
     def _skipped(self, index: Index, newest: Ints, ticks: Ints, since: Ints, later: Flags) -> tuple[Ints, Ints]:
         """The usual interval, 0 where there is none, and how many rows were skipped, each (n,)."""
@@ -222,18 +256,27 @@ class Arrival(Online):
         """``admit`` for the only stream of a batch of one, in plain Python: a tenth of the time."""
         a = self._one
         started, newest = a["started"][0], a["newest"][0]
+        one = Arrived(ROW, interval=self._usual())
         if started and tick <= newest:
             kind = LATE
             if tick == newest:
                 same = all(x == y or (x != x and y != y) for x, y in zip(values, a["values"], strict=True))
                 kind = DUPLICATE if same else CONFLICT
-            a[("", "late", "duplicates", "conflicts")[kind]][0] += 1
-            return Arrived(kind, interval=self._usual())
-        one = Arrived(ROW, interval=self._usual())
-        if started:
+            elif self._behind_one(tick):
+                one.set_back, kind = True, ROW
+            if kind != ROW:
+                a[("", "late", "duplicates", "conflicts")[kind]][0] += 1
+                one.kind = kind
+                return one
+        a["gap"][0] = tick
+        if one.set_back:
+            pass
+        elif started:
             self._skip_one(one, newest, tick)
         else:
             a["started"][0] = True
+        if a["behind"][0]:
+            a["behind"][0] = 0
         self._stick_one(one, values)
         if a["silent"][0]:
             one.back = True
@@ -244,6 +287,15 @@ class Arrival(Online):
         for k, value in enumerate(values):
             last[k] = value
         return one
+
+    def _behind_one(self, tick: int) -> bool:
+        """``_set_back`` for the only stream of a batch of one."""
+        a = self._one
+        if tick <= a["gap"][0]:
+            return False
+        a["behind"][0] = a["behind"][0] + 1 if a["behind"][0] and tick > a["behind_tick"][0] else 1
+        a["behind_tick"][0] = tick
+        return a["behind"][0] >= BACK_ROWS
 
     def newest_one(self) -> int | None:
         """The newest row of the only stream of a batch of one; None before the first."""
@@ -256,6 +308,11 @@ class Arrival(Online):
 
     def _skip_one(self, one: Arrived, newest: int, tick: int) -> None:
         a, since = self._one, tick - newest
+        times, step = self.rules.silent_after, one.interval
+        if not step:
+            times, step = GAP_TIMES, a["interval"][0]
+        if step and since > times * step:
+            a["gap"][0] = newest
         if self._steps is not None:
             one.missing = max(0, int(self._steps(np.array([newest]), np.array([tick]))[0]) - 1)
         elif one.interval:
@@ -333,9 +390,11 @@ class Arrival(Online):
 
     def valid(self) -> bool:
         """Whether a state that was loaded is one that rows can have led to: counts from 0 on, stamps within bounds."""
-        newest = self.arrays["newest"]
-        counts = [array for name, array in self.arrays.items() if array.dtype == np.int64 and name != "newest"]
-        return all(bool((array >= 0).all()) for array in counts) and bool(((newest >= -MOST) & (newest <= MOST)).all())
+        stamps = ("newest", "gap", "behind_tick")
+        counts = [array for name, array in self.arrays.items() if array.dtype == np.int64 and name not in stamps]
+        return all(bool((array >= 0).all()) for array in counts) and all(
+            bool(((array >= -MOST) & (array <= MOST)).all()) for array in map(self.arrays.__getitem__, stamps)
+        )
 
 
 def _least(longest: Ints) -> Ints:

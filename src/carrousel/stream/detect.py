@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from carrousel.errors import ColumnError, DataError, SettingError, TimeError
-from carrousel.stream.arrival import CONFLICT, LATE, ROW, Arrived, Rules
+from carrousel.stream.arrival import BACK_ROWS, CONFLICT, LATE, ROW, Arrived, Rules
 from carrousel.stream.event import CHANGES, Event, Trend, causes, event_of
 from carrousel.stream.record import Columns
 from carrousel.stream.source import Source, by_variable, ends
@@ -234,11 +234,14 @@ class DetectStream:
             notes.append(f"{arrived.missing} row{'s' * (arrived.missing > 1)} skipped after {last}{lost}")
         if arrived.back:
             notes.append("the stream is back after its silence")
+        if arrived.set_back:
+            last = None if before is None else self.streams.columns.ds(before)
+            notes.append(f"{BACK_ROWS} rows in order were older than the newest one, of {last}: the clock was set back")
         for k in arrived.sticks:
             run = int(self.streams.arrival.arrays["run"][0, k]) + 1
             notes.append(f"{variables[k]} sticks: the same value {run} times, far longer than ever before")
         notes += [f"{variables[k]} moves again" for k in arrived.moves]
-        return bool(arrived.back or arrived.sticks or arrived.moves)
+        return bool(arrived.back or arrived.set_back or arrived.sticks or arrived.moves)
 
     def _judged(self, verdict: Verdict, ds: Any, notes: tuple[str, ...], turned: bool) -> Event:
         """The event of a row that was taken; from here on there are plain Python values only."""
