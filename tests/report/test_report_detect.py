@@ -145,6 +145,26 @@ def test_a_quiet_series_of_hostile_name_is_reported_safely(tmp_path):
 
 
 @pytest.mark.skipif(browser.installed() is None, reason="needs Chromium")
+def test_a_band_has_an_area_for_each_stretch_that_is_known(tmp_path):
+    judged = judge(told(), frame())
+    gaps = np.zeros(1500, bool)
+    gaps[[100, *range(200, 300), 600, 601, 603, 605]] = True
+    for name in ("level_lower", "level_upper"):
+        getattr(judged, name)[gaps] = np.nan
+    page = write_detect_report(tmp_path / "r.html", detector=told(), judged=judged)
+    _, _, data = read(page)
+    (band,) = (mark for mark in data["figures"]["s0-0-l"]["marks"] if mark["kind"] == "band")
+    known = np.array([low is not None for low in band["lo"]])
+    edges = np.flatnonzero(np.diff(known, prepend=False, append=False)).reshape(-1, 2)
+    with browser.Browser(tmp_path / "profile") as chromium:
+        chromium.open(page)
+        paths = "[...document.querySelectorAll('#s0-0-l path.band')]"
+        areas = chromium.value(f"{paths}.map(path => path.getAttribute('d'))")
+    assert len(areas) == int((np.diff(edges) > 1).sum()) > 2
+    assert all(area.count("M") == 1 for area in areas)
+
+
+@pytest.mark.skipif(browser.installed() is None, reason="needs Chromium")
 def test_the_page_is_drawn_on_a_screen_and_on_a_phone(tmp_path):
     names = [f"long_variable_name_{k}" for k in range(4)]
     long = frame()

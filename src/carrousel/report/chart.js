@@ -157,12 +157,21 @@ function drawMark(group, mark, px, py, frame) {
       }
     });
   } else if (mark.kind === "band") {
-    const upper = path(mark.x, mark.hi, px, py);
-    const lower = path([...mark.x].reverse(), [...mark.lo].reverse(), px, py);
-    if (mark.x.length === 1 && upper) {
+    const known = (i) => mark.lo[i] !== null && mark.hi[i] !== null;
+    if (mark.x.length === 1 && known(0)) {
       const [x, top] = [px(mark.x[0]) - 6, py(mark.hi[0])];
       svg(group, "rect", { x, y: top, width: 12, height: py(mark.lo[0]) - top, class: `band ${style}` });
-    } else if (upper) svg(group, "path", { d: `${upper}L${lower.slice(1)}Z`, class: `band ${style}` });
+    }
+    // An area for each stretch that is known: one over all would lie across the gaps.
+    for (let first = 0, i = 0; i <= mark.x.length; i++) {
+      if (i < mark.x.length && known(i)) continue;
+      if (i - first > 1) {
+        const [x, hi, lo] = [mark.x, mark.hi, mark.lo].map((values) => values.slice(first, i));
+        const [upper, lower] = [path(x, hi, px, py), path(x.reverse(), lo.reverse(), px, py)];
+        svg(group, "path", { d: `${upper}L${lower.slice(1)}Z`, class: `band ${style}` });
+      }
+      first = i + 1;
+    }
   } else if (mark.kind === "bars") {
     mark.y.forEach((y, i) => {
       if (y === null) return;

@@ -272,7 +272,8 @@ def scores(evaluation: Evaluation) -> str:
     notes = (
         "Events, not rows: a label is found if an incident touches it, an incident is false if it touches no label. "
         "VUS-PR asks how well the scores rank rows, whatever the threshold. NAB is the standard profile of that "
-        "benchmark for the alarms as they came, “best” for the best of all thresholds, which nobody knows beforehand; "
+        "benchmark for the alarms as they came, “best” for the best of all thresholds of the bare scores, which nobody "
+        "knows beforehand; "
         "it leaves out the first 15% of each series. The naive detectors are: the deviation from the last 200 rows in "
         "their standard deviations, the difference from the last value, and how far a row lies outside all before; "
         f"each with the threshold that keeps {kept} on the rows before."
