@@ -189,7 +189,7 @@ def residuals(evaluation: Evaluation | None, judged: Judged, series: int, k: int
             "left": LEFT,
             "min": -limit,
             "max": limit,
-            "ticks": around_zero(limit),
+            "ticks": ticks(-limit, limit),
         },
         "marks": [
             *shades(evaluation, judged, series, rows),
@@ -204,11 +204,17 @@ def residuals(evaluation: Evaluation | None, judged: Judged, series: int, k: int
     }
 
 
-def around_zero(limit: float) -> list[tuple[float, str]]:
-    """Ticks at 0 and at the roundest number on both sides of it, at most `limit`."""
-    power = 10.0 ** np.floor(np.log10(limit))
-    most = float(power * max(m for m in (1, 2, 5) if m * power <= limit))
-    return [(-most, f"−{most:g}"), (0.0, "0"), (most, f"{most:g}")]
+def ticks(low: float, high: float) -> list[tuple[float, str]]:
+    """Multiples of the largest 1, 2 or 5 · 10ⁿ that has two at least between low and high, with their texts."""
+    power = int(np.floor(np.log10(high - low)))
+    for n in range(power, power - 3, -1):
+        for m in (5, 2, 1):
+            step = m * 10.0**n
+            first, last = int(np.ceil(low / step)), int(np.floor(high / step))
+            if last > first:
+                places = max(0, -n)
+                return [(i * step, f"{i * step:.{places}f}".replace("-", "−")) for i in range(first, last + 1)]
+    return []
 
 
 def surprise(evaluation: Evaluation | None, judged: Judged, series: int) -> Spec:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from carrousel.tasks.detect_table import Judged
 
-from .detect_figure import BUCKETS, LEFT, axis, rows_of
+from .detect_figure import BUCKETS, LEFT, axis, rows_of, ticks
 from .figure import Spec, numbers, seconds
 
 Ints = npt.NDArray[np.int64]
@@ -69,7 +69,7 @@ def _part(judged: Judged, series: int, k: int, name: str, label: str, drawn: Int
         "label": f"{name.capitalize()} of {judged.variables[k]} of {judged.ids[series]}",
         "height": 190,
         "x": axis(judged),
-        "y": {"label": label, "left": LEFT},
+        "y": {"label": label, "left": LEFT} | ({"ticks": ticks(least, most)} if most > least else {}),
         "marks": [
             {
                 "kind": "band",
