@@ -8,6 +8,8 @@ import pytest
 import carrousel
 from carrousel import Detector
 from carrousel.errors import HistoryError, SettingError, TimeError
+from carrousel.tasks.detect_irregular import replay_rows, rows_in_order
+from carrousel.tasks.detect_replay import replay
 
 FITTED, ROWS, ODD = 700, 1000, 900
 
@@ -139,3 +141,16 @@ def test_whole_numbers_have_a_grid_of_their_own():
     detector = Detector(frequency="none").fit(payments())
     with pytest.raises(TimeError, match="expected a date"):
         detector.stream().update({"time": 7, "amount": 1.0})
+
+
+def test_on_regular_rows_it_is_what_is_done_with_regular_rows():
+    frame = payments() | {"time": np.datetime64("2024-01-01", "s") + 3600 * np.arange(ROWS)}
+    regular = Detector(minutes=0, target="amount", false_alarms="1/100 rows").fit(frame)
+    told = Detector(frequency="none", false_alarms="1/100 rows").fit(frame)
+    states, rarities = replay(regular.watch, regular.schema.read(frame))
+    others, again = replay_rows(regular.watch, rows_in_order(told.settings, frame, []))
+    np.testing.assert_array_equal(rarities, again)
+    for key, array in states["amount"].items():
+        np.testing.assert_array_equal(others["series"][key], array, err_msg=key)
+    assert told.interval_s == regular.interval_s == 3600
+    assert told.factor == pytest.approx(regular.factor, rel=0.3)
