@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import carrousel
 from carrousel import Detector
 from carrousel.cli._ending import Ending
 from carrousel.cli._row import _lines_or_pauses
@@ -292,6 +293,29 @@ def test_a_row_names_its_series_and_the_option_names_it_where_the_row_does_not(p
     assert not events[0]["warming"]
     assert events[1]["warming"]
     assert events[1]["notes"] == ["'c' was not in the table that the detector was fitted on: it starts cold"]
+
+
+def test_a_state_keeps_series_of_which_no_row_came_since(plant: Path) -> None:
+    write(plant / "trio.csv", pump(0, 220, pump="a") + pump(0, 220, pump="b"))
+    succeed("train", "detect", "trio.csv", "--id", "pump", "--target", "heat", "--minutes", 0, "-o", "trio", cwd=plant)
+
+    def feed(state: str, first: int, last: int, *names: str) -> list[str]:
+        text = as_csv([row for i in range(first, last) for name in names for row in pump(i, i + 1, pump=name)])
+        return succeed("stream", "trio", "--state", state, cwd=plant, text=text).splitlines()
+
+    feed("parts.state", 220, 230, "a", "b", "new")
+    feed("parts.state", 230, 240, "b")  # the others are not touched
+    feed("parts.state", 230, 240, "new", "newer")
+    feed("whole.state", 220, 230, "a", "b", "new")
+    feed("whole.state", 230, 240, "b", "new", "newer")
+    assert feed("parts.state", 240, 250, "newer", "a", "new") == feed("whole.state", 240, 250, "newer", "a", "new")
+    (one, other) = (
+        store.load_streams(plant / f"{name}.state", carrousel.load(plant / "trio")) for name in ("parts", "whole")
+    )
+    assert set(one.ids) == set(other.ids) == {"a", "b", "new", "newer"}
+    for name in one.ids:
+        for key, array in one.one(name).streams.state.items():
+            np.testing.assert_array_equal(other.one(name).streams.state[key], array, err_msg=f"{name} {key}")
 
 
 def test_evaluate_without_labels_holds_every_incident_against_the_promise(plant: Path) -> None:

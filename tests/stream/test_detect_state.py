@@ -12,10 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save as serialise
 
 from carrousel.errors import ArtifactError, VersionError
-from carrousel.stream import DetectStream, Streams
+from carrousel.stream import DetectStream, Streams, store
 from carrousel.stream.store import load_streams, save_streams
 from stream.test_detect_streams import START, feed
 from watcher import Detector, hourly
@@ -147,6 +149,21 @@ def test_a_state_of_a_newer_version_or_another_detector_is_refused(tmp_path):
     for other in (hourly(false_alarms="1/week"), hourly("z"), hourly("a", "b")):
         with pytest.raises(ArtifactError):
             load_streams(saved(tmp_path), other)
+
+
+def test_a_state_of_the_first_version_goes_on(tmp_path):
+    stream = DetectStream(hourly())
+    stream.push(rows(3, 20))
+    file = stream.save(tmp_path / "state")
+    with safe_open(file, "numpy") as tensors:
+        header = json.loads(tensors.metadata()["carrousel"])
+    newer = ("arrival.gap", "arrival.behind", "arrival.behind_tick")
+    arrays = {name: array for name, array in load_file(file).items() if name not in newer}
+    header |= {"format_version": 1, "checksum": store._checksum(arrays)}
+    file.write_bytes(serialise(arrays, metadata={"carrousel": json.dumps(header)}))
+    again = load_streams(file, hourly()).one("y")
+    for name, array in stream.streams.state.items():
+        np.testing.assert_array_equal(again.streams.state[name], array, err_msg=name)
 
 
 def test_a_state_is_written_whole_or_not_at_all(tmp_path, monkeypatch):

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from carrousel.stream.arrival import Rules
     from carrousel.stream.streams import Streams
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1: without what is known of the gap before the newest row
 HEADER_LIMIT = 64_000_000  # bytes; names of a million streams fit
 REMEDY = "let the stream start anew, or find the file that was saved with this detector"
 
@@ -182,6 +182,9 @@ def _read(file: Path) -> tuple[Header, Arrays]:
     header = _header(file, said.get("carrousel"))
     if _checksum(arrays) != header.checksum:
         raise ArtifactError(f"{file}: expected the state that was saved, got another (checksum differs); {REMEDY}")
+    if header.format_version == 1 and (newest := arrays.get("arrival.newest")) is not None:
+        nothing = np.zeros_like(newest)
+        arrays |= {"arrival.gap": newest.copy(), "arrival.behind": nothing, "arrival.behind_tick": nothing.copy()}
     return header, arrays
 
 

@@ -17,7 +17,7 @@ from carrousel.cli._row import SkipBad, answer_lines
 from carrousel.errors import ArtifactError, ColumnError, DataError
 
 if TYPE_CHECKING:
-    from carrousel.stream import DetectStream, Event
+    from carrousel.stream import DetectStream, Event, Streams
 
 EXAMPLES = (
     """echo '{"origin": "JFK", "time_hour": "2014-01-01 00:00", "temp": 90}' |\n"""
@@ -69,7 +69,7 @@ def command(
     --state a run that was interrupted, or asked to end by SIGTERM, goes on where it stood: rows that are sent again are
     known by their stamps and count for nothing. The state is never ahead of the answers that were given.
     """
-    from carrousel.stream import Rules, Streams
+    from carrousel.stream import Rules
     from carrousel.stream.store import load_streams, save_streams
 
     detector = model(run)
@@ -80,14 +80,15 @@ def command(
             f"--state: expected a file in a folder that is there, got {str(state)!r}; make the folder first"
         )
     if state is not None and state.exists():
-        kept: Streams = load_streams(state, detector, rules=rules)
-        book.streams = {name: kept.one(name) for name in kept.ids}
+        book.kept = load_streams(state, detector, rules=rules)
+        if silence or clock:
+            book.wake()
     unsaved, lost = 0, False
     latest: Any = None  # stamp by which silence was looked for
 
     def save() -> None:
-        if state is not None and book.streams:
-            save_streams(state, [stream.streams for stream in book.streams.values()])
+        if state is not None and (parts := book.parts()):
+            save_streams(state, parts)
 
     def answer(row: dict[str, Any]) -> list[str]:
         nonlocal latest
@@ -105,7 +106,7 @@ def command(
         nonlocal unsaved
         unsaved += 1
         # All streams are saved at once, which takes as long as dozens of rows of each.
-        if unsaved >= (every or max(EVERY, EACH * len(book.streams))):
+        if unsaved >= (every or max(EVERY, EACH * len(book))):
             rows, unsaved = unsaved, 0
             try:
                 save()
@@ -133,7 +134,12 @@ class _Book:
 
         self.detector, self.rules = detector, rules
         self.streams: dict[str, DetectStream] = {}
+        self._new = 0
+        self.kept: Streams | None = None  # as a state held them; each is taken out when its first row comes
         self._columns = Columns.of(detector)
+
+    def __len__(self) -> int:
+        return self._new + (len(self.kept) if self.kept else 0)
 
     def of(self, row: dict[str, Any], id: str | None) -> list[DetectStream]:
         """The streams that a row belongs to: those of a wide table watched one by one, else one.
@@ -164,5 +170,21 @@ class _Book:
 
     def _stream(self, name: str) -> DetectStream:
         if name not in self.streams:
-            self.streams[name] = self.detector.stream(name, rules=self.rules)
+            if self.kept and name in self.kept.places:
+                self.streams[name] = self.kept.one(name)
+            else:
+                self.streams[name] = self.detector.stream(name, rules=self.rules)
+                self._new += 1
         return self.streams[name]
+
+    def wake(self) -> None:
+        """Take out all streams that a state held."""
+        for name in self.kept.ids if self.kept else ():
+            self._stream(name)
+
+    def parts(self) -> list[Streams]:
+        """All streams, for a state; those that were not taken out as they were."""
+        rest: list[Streams] = []
+        if self.kept and (asleep := [place for name, place in self.kept.places.items() if name not in self.streams]):
+            rest = [self.kept if len(asleep) == len(self.kept) else self.kept.fork(asleep)]
+        return rest + [stream.streams for stream in self.streams.values()]
