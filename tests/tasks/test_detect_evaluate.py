@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from carrousel import Detector
-from carrousel.errors import ColumnError, TimeError
+from carrousel.errors import ColumnError, DataError, TimeError
 from carrousel.tasks import detect_baseline as naive
 from carrousel.tasks.detect_evaluate import OWN, evaluate, poisson_interval
 from carrousel.tasks.detect_label import read_labels
@@ -178,6 +178,23 @@ def test_the_naive_detectors_see_the_part_before_and_keep_the_promise_there():
     assert result.found["last value"][0].tolist() == [[200, 201]]
     assert result.scores["last value"].found == 1
     assert result.scores["range"].found == 0  # it has seen 50 before
+
+
+def test_rows_before_must_be_of_the_same_series_and_before():
+    def named(frame: dict[str, np.ndarray], *names: str) -> dict[str, np.ndarray]:
+        many = {key: np.tile(column, len(names)) for key, column in frame.items()}
+        return many | {"unique_id": np.repeat(names, len(frame["ds"]))}
+
+    test = {key: column[300:] for key, column in series(600, 500).items()}
+    detector = hourly(id="unique_id")
+    with pytest.raises(DataError, match=r"train: expected rows of the same series, such as 'a', got x, z"):
+        evaluate(detector, named(test, "a", "b"), train=named(series(300), "x", "z"))
+    notes = evaluate(detector, named(test, "a", "b"), train=named(series(300), "a", "z")).notes
+    assert "train: no rows of 1 of 2 series, such as 'b'" in notes
+    notes = evaluate(detector, named(test, "a", "b"), train=named(series(301), "a", "b")).notes
+    assert any("of 2 of 2 series, such as 'a', are not before those that are judged" in note for note in notes)
+    notes = evaluate(detector, named(test, "a", "b"), train=named(series(300), "a", "b")).notes
+    assert not any(note.startswith("train") for note in notes)
 
 
 def test_without_labels_there_is_still_a_rate_of_false_alarms():

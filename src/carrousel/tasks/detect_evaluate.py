@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from carrousel.data.frame import Frame
-from carrousel.errors import HistoryError
+from carrousel.errors import DataError, HistoryError
 from carrousel.metrics import nab
 from carrousel.metrics.event import EventCounts, alarm_delay, event_counts
 from carrousel.metrics.nab import probation
@@ -151,7 +151,7 @@ def evaluate(
     judged = judge(detector, frame, notes=notes)
     spans = read_labels(judged, frame, labels, notes=notes)
     lengths = np.diff(judged.starts)
-    before = _before(judged, detector, train)
+    before = _before(judged, detector, train, notes)
     if train is None:
         first = np.array([probation(int(n)) for n in lengths], np.int64)
         notes.append(f"the first {first.sum():,} rows set the thresholds of the naive detectors and count for nobody")
@@ -194,8 +194,13 @@ def evaluate(
     )
 
 
-def _before(judged: Judged, detector: Detector, train: Frame | None) -> list[Floats]:
-    """The values of each series before the table, (R, K), in time order."""
+def _before(judged: Judged, detector: Detector, train: Frame | None, notes: list[str]) -> list[Floats]:
+    """The values of each series before the table, (R, K), in time order.
+
+    Raises
+    ------
+    DataError : the table of them has none of the series
+    """
     nothing = np.empty((0, len(judged.variables)))
     if train is None:
         return [nothing for _ in judged.ids]
@@ -203,6 +208,20 @@ def _before(judged: Judged, detector: Detector, train: Frame | None) -> list[Flo
     order = np.lexsort((rows.ticks, rows.codes))
     values = rows.values[:, : len(judged.variables)]  # the naive ones read no covariates
     found = {name: values[order][rows.codes[order] == s] for s, name in enumerate(rows.ids)}
+    missing = [name for name in judged.ids if name not in found]
+    if len(missing) == len(judged.ids):
+        raise DataError(
+            f"train: expected rows of the same series, such as {missing[0]!r}, got {', '.join(rows.ids[:5])}"
+        )
+    if missing:
+        notes.append(f"train: no rows of {len(missing)} of {len(judged.ids)} series, such as {missing[0]!r}")
+    ends = {name: judged.columns.stamps(rows.ticks[rows.codes == s]).max() for s, name in enumerate(rows.ids)}
+    late = [name for s, name in enumerate(judged.ids) if name in ends and ends[name] >= judged.ds[judged.rows(s)][0]]
+    if late:
+        notes.append(
+            f"train: its rows of {len(late)} of {len(judged.ids)} series, such as {late[0]!r}, are not before those that "
+            "are judged; the naive detectors may know them beforehand"
+        )
     return [found.get(name, nothing) for name in judged.ids]
 
 
