@@ -219,8 +219,8 @@ def _before(judged: Judged, detector: Detector, train: Frame | None, notes: list
     late = [name for s, name in enumerate(judged.ids) if name in ends and ends[name] >= judged.ds[judged.rows(s)][0]]
     if late:
         notes.append(
-            f"train: its rows of {len(late)} of {len(judged.ids)} series, such as {late[0]!r}, are not before those that "
-            "are judged; the naive detectors may know them beforehand"
+            f"train: its rows of {len(late)} of {len(judged.ids)} series, such as {late[0]!r}, are not before those "
+            "that are judged; the naive detectors may know them beforehand"
         )
     return [found.get(name, nothing) for name in judged.ids]
 
