@@ -19,7 +19,7 @@ import page
 import telemanom_published
 from covariates import commands, fitted
 from hindsight import Rival, counts_of, section, shares
-from simple_detector import SIMPLE
+from simple_detector import SIMPLE, beyond_last
 from watching import seconds_of, stream
 
 from carrousel.data.artificial import artificial
@@ -93,6 +93,12 @@ def simple(series: Sequence[LabelledSeries], promise: int, detect: Callable[[Flo
     return Found(events, scores)
 
 
+def without_network(series: Sequence[LabelledSeries]) -> Found:
+    """The same rule of alarm with the row before as the forecast of each; the change scores a row."""
+    events = [windows(beyond_last(one.train[:, 0], one.values[None, :, 0], BEYOND)[0]) for one in series]
+    return Found(events, [np.abs(np.diff(one.values[:, 0], prepend=one.train[-1, 0])) for one in series])
+
+
 def late(series: Sequence[LabelledSeries], events: Sequence[Spans]) -> str:
     """The median delay of what was found, in rows."""
     delay = np.concatenate([alarm_delay(found, one.windows) for found, one in zip(events, series, strict=True)])
@@ -143,6 +149,7 @@ def main() -> None:
         "**Carrousel**, the same without the commands": of_channels(
             series, read=False, minutes=options.minutes / 2, seed=0
         ),
+        "the same rule of alarm, the row before as forecast": without_network(series),
         "**Carrousel**, the network that it comes with": ours(series, promise, minutes=0),
         f"**Carrousel**, adapted for {options.minutes:g} minute(s)": ours(series, promise, minutes=options.minutes),
         **{

@@ -1,4 +1,7 @@
-"""Detectors of one line each, which any other should beat: scores float64 (T,) of values (T,), causal, no settings."""
+"""Detectors of one line each, which any other should beat: scores float64 (T,) of values (T,), causal, no settings.
+
+And the rule of alarm of ``carrousel.online.beyond`` without a network, which says what the network is worth.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
+
+from carrousel.online.beyond import Beyond
 
 Floats = npt.NDArray[np.float64]
 
@@ -52,3 +57,24 @@ SIMPLE: Mapping[str, Callable[[Floats], Floats]] = {
     "last change in deviations": last_change,
     "rolling 3 sigma": three_sigma,
 }
+
+
+def beyond_last(train: Floats, values: Floats, share: float) -> npt.NDArray[np.bool_]:
+    """Rows of incidents, bool (N, T), where the row before is the forecast of each.
+
+    Parameters
+    ----------
+    train : float64 (R,), what is calm
+    values : float64 (N, T), each of which goes on after it
+    share : as of ``Beyond``
+    """
+    rule = Beyond(len(values), 1, share)
+    rows = np.concatenate([np.broadcast_to(train, (len(values), len(train))), values], axis=1)
+    change = np.diff(rows, axis=1, prepend=np.nan)
+    inside = np.zeros(rows.shape, bool)
+    rule.open()
+    for t in range(rows.shape[1]):
+        if t == len(train):
+            rule.close()
+        _, inside[:, t], _ = rule.update(np.ascontiguousarray(rows[:, t : t + 1]), change[:, t : t + 1])
+    return inside[:, len(train) :]
