@@ -64,6 +64,16 @@ def test_a_promise_that_rows_cannot_have_is_refused_or_said():
     assert not any("fewer will come" in note for note in notes)
 
 
+def test_the_correction_counts_no_more_alarms_than_there_can_be():
+    # As rare as they say, but none comes more often than once in a hundred rows.
+    rng = np.random.default_rng(0)
+    rarity = np.ones((400, 100))
+    rarity[:, 50] = 0.01 * rng.random(400)
+    for promised in (1 / 150, 1 / 400, 1 / 1000):
+        factor, _ = correction([rarity.reshape(-1)], promised, seed=0)
+        assert factor == pytest.approx(1, rel=0.15)
+
+
 def test_the_correction_does_not_take_rows_that_belong_together_for_many():
     rng = np.random.default_rng(0)
 

@@ -9,11 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from carrousel.data.panel import Panel
+from carrousel.online.alarm import HOLD
 from carrousel.online.watch import Watch
 
 Arrays = dict[str, npt.NDArray[Any]]
 Floats = npt.NDArray[np.float64]
 
+MOST_OFTEN = 1 / HOLD  # onsets a row that one stream can have: each is above so many rows before it
+MULTIPLES = (1.0, 2.0, 4.0, 8.0)  # of the promised rate at which alarms are counted
 BLOCK_ROWS, RESAMPLES = 200, 400  # of the bootstrap
 PRIOR_ALARMS = 8.0  # what the factor's estimate starts from, in alarms as promised
 FACTORS = (0.2, 5.0)  # that a table may say
@@ -71,8 +74,9 @@ def correction(rarity: list[npt.NDArray[np.float64]], promised: float, *, seed: 
 
     The rows of the table are resampled in blocks, so that what belongs together stays together (Künsch 1989, The
     Jackknife and the Bootstrap for General Stationary Observations). In each resample the alarms that would have come
-    at the promised rate, and at multiples of it, which are seen more often, are counted; a prior of ``PRIOR_ALARMS``
-    as promised keeps a short table from saying much.
+    at the promised rate, and at multiples of it, which are seen more often, are counted, as far as onsets can come so
+    often: beyond, fewer would always be seen. A prior of ``PRIOR_ALARMS`` as promised keeps a short table from saying
+    much.
 
     Returns
     -------
@@ -81,7 +85,7 @@ def correction(rarity: list[npt.NDArray[np.float64]], promised: float, *, seed: 
     rng = np.random.default_rng(seed)
     blocks = [part for series in rarity for part in np.array_split(series, max(1, len(series) // BLOCK_ROWS))]
     rows = np.array([len(block) for block in blocks])
-    levels = promised * np.array([1.0, 2.0, 4.0, 8.0])
+    levels = promised * np.array([m for m in MULTIPLES if m == 1 or m * promised <= MOST_OFTEN])
     counts = np.array([[(block <= level).sum() for level in levels] for block in blocks])
     drawn = rng.integers(0, len(blocks), (RESAMPLES, len(blocks)))
     seen, expected = counts[drawn].sum(1), rows[drawn].sum(1)[:, None] * levels

@@ -16,7 +16,7 @@ from carrousel.online.covariate import Scaling, scaling_of
 from carrousel.online.watch import Watch
 from carrousel.tasks.detect_cycle import cycle_of
 from carrousel.tasks.detect_irregular import ends_of_rows, find_columns, median_interval_s, replay_rows, rows_in_order
-from carrousel.tasks.detect_replay import Arrays, Floats, interval_of, replay
+from carrousel.tasks.detect_replay import MOST_OFTEN, Arrays, Floats, interval_of, replay
 from carrousel.tasks.detect_saved import shipped
 from carrousel.tasks.detect_setting import IRREGULAR, DetectSettings
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from carrousel.training import History, Report
 
 LEAST_ROWS = 200  # of the longest series, to fit
-MOST_OFTEN = 0.01  # alarms a row that one stream can have: each is above the hundred rows before it
 
 
 @dataclass(frozen=True, eq=False)
