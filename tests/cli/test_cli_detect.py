@@ -318,6 +318,12 @@ def test_a_state_keeps_series_of_which_no_row_came_since(plant: Path) -> None:
             np.testing.assert_array_equal(other.one(name).streams.state[key], array, err_msg=f"{name} {key}")
 
 
+def test_a_report_that_cannot_be_written_is_named_as_it_was_given(plant: Path) -> None:
+    done = here("evaluate", "runs/pump", "later.csv", "--labels", "labels.csv", "--report", "runs", cwd=plant)
+    assert done.code == 2
+    assert done.err.splitlines()[-1] == f"error: {plant / 'runs'}: Is a directory"
+
+
 def test_evaluate_without_labels_holds_every_incident_against_the_promise(plant: Path) -> None:
     done = here("evaluate", "runs/pump", "later.csv", "--train", "pump.csv", cwd=plant)
     assert done.code == 0

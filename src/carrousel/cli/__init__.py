@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         if error.filename is None:
             return _apologise()
-        return _refuse(f"{error.filename}: {error.strerror}")
+        return _refuse(f"{error.filename2 or error.filename}: {error.strerror}")  # a file that is renamed has two
     except Exception:
         return _apologise()
 
