@@ -275,6 +275,15 @@ def test_what_is_no_row_is_refused(row):
         warm().update(row)
 
 
+def test_a_table_is_no_list_of_rows_and_an_unknown_count_is_named():
+    stream = warm()
+    for table in ({"ds": at(9), "y": 1.0}, pd.DataFrame({"ds": [at(9)], "y": [1.0]})):
+        with pytest.raises(DataError, match=f"expected rows, such as a list of dicts, got one {type(table).__name__}"):
+            stream.push(table)
+    with pytest.raises(SettingError, match=r"count: unknown 'duplicate'; did you mean 'duplicates'\?"):
+        stream.count("duplicate")
+
+
 def test_a_missing_covariate_is_said():
     schema = Schema(time="ds", target=("y",), frequency="h", past=("valve", "mode"), categories={"mode": ("a", "b")})
     columns = Columns(("y",), schema)

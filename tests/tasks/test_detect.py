@@ -64,6 +64,21 @@ def test_a_promise_that_rows_cannot_have_is_refused_or_said():
     assert not any("fewer will come" in note for note in notes)
 
 
+@pytest.mark.parametrize(("unit", "rows"), [("M", 264), ("D", 400)])
+def test_one_a_week_is_no_default_for_days_and_months(unit, rows, tmp_path):
+    ds = (np.datetime64("1990-01", unit) + np.arange(rows)).astype("datetime64[s]")
+    frame = {"ds": ds, "y": np.random.default_rng(0).normal(size=rows)}
+    detector = Detector(minutes=0).fit(frame)
+    assert detector.promised == 1 / 200
+    assert any("1/200 rows are accepted, since one a week would be one in" in note for note in detector.notes)
+    again = carrousel.load(detector.save(tmp_path / "run"))
+    assert again.promised == 1 / 200
+    assert again.fingerprint == detector.fingerprint
+    told = Detector(minutes=0, false_alarms="1/2 years").fit(frame)
+    assert told.settings.false_alarms == "1/2 years"
+    assert Detector(minutes=0).fit(table()).settings.false_alarms is None
+
+
 def test_the_correction_counts_no_more_alarms_than_there_can_be():
     # As rare as they say, but none comes more often than once in a hundred rows.
     rng = np.random.default_rng(0)

@@ -10,12 +10,15 @@ from typing import Any, Self
 
 import numpy as np
 
+from carrousel.config import nearest
 from carrousel.errors import ColumnError, DataError, SettingError, TimeError
 from carrousel.stream.arrival import BACK_ROWS, CONFLICT, LATE, ROW, Arrived, Rules
 from carrousel.stream.event import CHANGES, Event, Trend, causes, event_of
 from carrousel.stream.record import Columns
 from carrousel.stream.source import Source, by_variable, ends
 from carrousel.stream.streams import KINDS, Streams
+
+COUNTS = ("rows", "late", "duplicates", "conflicts", "skipped", "lost", "incidents")
 
 
 @dataclass(slots=True, eq=False)
@@ -81,7 +84,13 @@ class DetectStream:
         ----------
         what : "rows" that were taken; "late"; "duplicates"; "conflicts" (other values for the newest stamp); "skipped";
             "lost" (skipped, and too many to be fed as missing); "incidents"
+
+        Raises
+        ------
+        SettingError : another name
         """
+        if what not in self.streams.arrival.arrays:
+            raise SettingError(f"count: unknown {what!r}; {nearest(what, COUNTS)}")
         return int(self.streams.arrival.arrays[what][0])
 
     def update(self, row: Mapping[str, object]) -> Event:
@@ -166,7 +175,14 @@ class DetectStream:
         return Verdict(arrived, readings, alarm or began, incident, max(ended, over))
 
     def push(self, rows: Iterable[Mapping[str, object]]) -> list[Event]:
-        """Take rows one after the other: the same as ``update`` for each."""
+        """Take rows one after the other: the same as ``update`` for each.
+
+        Raises
+        ------
+        DataError : a table, or a single row; and as ``update`` does, after the rows before it were taken
+        """
+        if hasattr(rows, "keys"):
+            raise DataError(f"push: expected rows, such as a list of dicts, got one {type(rows).__name__}")
         return [self.update(row) for row in rows]
 
     def silent(self, now: Any) -> Event | None:

@@ -69,7 +69,7 @@ class DetectSettings:
         integers, the one that is found in the table
     joint : watch the columns of a wide table together, as one stream of several variables, instead of one by one
     false_alarms : how many are accepted: "1/week", "2/day", "1/1000 rows". By default one a week, or one in 2,000 rows
-        where stamps are integers
+        where stamps are integers, or one in 200 where rows come less than every two hours or so
     beyond : alarm where a value, or its distance from the forecast, is beyond all in the table by this share, 0.2 for a
         fifth, instead of as often as promised: for tables without an anomaly, and streams that are like them
     minutes : time budget for adapting the network to the table; 0 keeps the network that Carrousel comes with

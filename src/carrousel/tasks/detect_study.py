@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from carrousel.training import History, Report
 
 LEAST_ROWS = 200  # of the longest series, to fit
+SLOW = "1/200 rows"  # accepted by default where rows come so seldom that one a week were more than can come
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +33,8 @@ class Study:
 
     Parameters
     ----------
-    settings : as they were told; with frequency "none" with the columns that were found
+    settings : as they were told; with the accepted rate where the default does not suit, and with frequency "none" with
+        the columns that were found
     schema : the columns; None with frequency "none"
     variables : that are watched, (K,)
     ends : the last stamp of each series, by name
@@ -89,8 +91,8 @@ def study(settings: DetectSettings, frame: Frame, progress: Callable[[Report], N
         raise TimeError(f"{error}; or judge rows as they come: frequency='{IRREGULAR}'") from error
     _require_rows(int(panel.lengths.max()))
     interval_s = interval_of(panel)
-    seldom = check_promise(s, dated=not schema.grid.integer, interval_s=interval_s)
-    notes += seldom if s.beyond is None else []
+    s, said = check_promise(s, dated=not schema.grid.integer, interval_s=interval_s)
+    notes += said
     artifact, scaling, history = shipped(), None, None
     if s.minutes > 0:
         require("torch", extra="train", purpose="fit a detector's network (minutes=0 needs none)")
@@ -125,8 +127,8 @@ def _study_irregular(settings: DetectSettings, frame: Frame, notes: list[str]) -
         f"frequency: none, as told; a row comes every {interval_s:.3g} s in the median. The network that Carrousel "
         "comes with is kept, since examples to adapt it need regular rows"
     )
-    seldom = check_promise(s, dated=True, interval_s=interval_s)
-    notes += seldom if s.beyond is None else []
+    s, said = check_promise(s, dated=True, interval_s=interval_s)
+    notes += said
     return Study(
         settings=s,
         schema=None,
@@ -150,22 +152,29 @@ def _require_rows(longest: int) -> None:
         )
 
 
-def check_promise(settings: DetectSettings, *, dated: bool, interval_s: float) -> list[str]:
-    """Refuse what rows at this interval cannot have; a sentence where alarms will come more seldom than accepted.
+def check_promise(settings: DetectSettings, *, dated: bool, interval_s: float) -> tuple[DetectSettings, list[str]]:
+    """Refuse what rows at this interval cannot have, and take another default where one a week is often for them.
+
+    Returns
+    -------
+    the settings; a sentence where alarms will come otherwise than accepted, or than by default
 
     Raises
     ------
     SettingError : a rate by the clock for rows that have none, or of at least one false alarm a row
     """
     per_row = settings.promise(dated=dated).per_row(interval_s)
+    if per_row <= MOST_OFTEN or settings.beyond is not None:
+        return settings, []
+    if settings.false_alarms is None:
+        note = f"false_alarms: {SLOW} are accepted, since one a week would be one in {1 / per_row:.3g}"
+        return replace(settings, false_alarms=SLOW), [note]
     if per_row >= 1:
         raise SettingError(
             f"false_alarms: expected fewer than rows, got {settings.false_alarms!r}, which is {per_row:.3g} for each "
             "row" + (f" at one row in {interval_s:g} s" if interval_s else "")
         )
-    if per_row <= MOST_OFTEN:
-        return []
-    return [
+    return settings, [
         f"false_alarms: {settings.false_alarms} is one in {1 / per_row:.3g} rows; fewer will come, since an alarm must "
         f"be above the {1 / MOST_OFTEN:.0f} rows before it"
     ]
