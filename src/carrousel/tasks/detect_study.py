@@ -167,7 +167,7 @@ def check_promise(settings: DetectSettings, *, dated: bool, interval_s: float) -
     if per_row <= MOST_OFTEN or settings.beyond is not None:
         return settings, []
     if settings.false_alarms is None:
-        note = f"false_alarms: {SLOW} are accepted, since one a week would be one in {1 / per_row:.3g}"
+        note = f"false_alarms: {SLOW} are accepted, since one a week, {per_row:.3g} a row, is more than can come"
         return replace(settings, false_alarms=SLOW), [note]
     if per_row >= 1:
         raise SettingError(

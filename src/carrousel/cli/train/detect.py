@@ -24,7 +24,10 @@ def command(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="RUN", help="The folder to save the detector in.")],
     false_alarms: Annotated[
         str | None,
-        typer.Option(metavar="RATE", help="Accepted for each series: 1/week, 2/day, 1/1000 rows. Default: 1/week."),
+        typer.Option(
+            metavar="RATE",
+            help="Accepted for each series: 1/week, 2/day, 1/1000 rows. Default: 1/week, or 1/200 rows of slow ones.",
+        ),
     ] = None,
     target: Annotated[Columns, typer.Option(metavar="COLUMNS", help="What to watch. Default: y, or found.")] = None,
     past: Annotated[
