@@ -259,7 +259,11 @@ def test_a_row_of_another_stream_is_refused():
     stream.update({"unique_id": " pump", "ds": at(1), "y": 1.0})
     with pytest.raises(ColumnError, match="expected a row of the stream 'pump', got one of 'fan'"):
         stream.update({"unique_id": "fan", "ds": at(2), "y": 1.0})
-    assert stream.count("rows") == 2
+    for absent in (None, "", " ", np.nan, pd.NA, pd.NaT):
+        assert stream.update({"unique_id": absent, "ds": at(stream.count("rows")), "y": 1.0}).kind == "row"
+    with pytest.raises(ColumnError, match="got one of"):
+        stream.update({"unique_id": np.array([]), "ds": at(20), "y": 1.0})
+    assert stream.count("rows") == 8
     unnamed = DetectStream(Detector())
     assert unnamed.update({"unique_id": "fan", "ds": at(2), "y": 1.0}).kind == "row"
 

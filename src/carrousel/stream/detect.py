@@ -114,8 +114,9 @@ class DetectStream:
         columns, arrival = self.streams.columns, self.streams.arrival
         if not hasattr(row, "get"):
             raise DataError(f"row: expected column -> value, such as a dict, got {type(row).__name__}")
-        if columns.id is not None and (named := row.get(columns.id)) is not None and named != self.unique_id:
-            self._check_id(str(named).strip())
+        named = None if columns.id is None else row.get(columns.id)
+        if named is not None and not (type(named) is str and named == self.unique_id):
+            self._check_id(columns.id_of(row))
         record = columns.read(row, self._sources)
         if not self.streams.settled:
             self.streams.settle()
@@ -132,10 +133,10 @@ class DetectStream:
             )
         return self._event(self.judge(tick, record.values), columns.ds(tick), record.notes, before)
 
-    def _check_id(self, named: str) -> None:
+    def _check_id(self, named: str | None) -> None:
         """Refuse a row of another stream, unless this one has no name of its own."""
         unnamed = self.streams.columns.schema is None and self.unique_id == self.streams.columns.default_id()
-        if named != self.unique_id and not unnamed:
+        if named not in (None, self.unique_id) and not unnamed:
             raise ColumnError(
                 f"id column {self.streams.columns.id!r}: expected a row of the stream {self.unique_id!r}, got one of "
                 f"{named!r}; each has a stream of its own"

@@ -112,7 +112,9 @@ class Columns:
     def id_of(self, row: Mapping[str, object]) -> str | None:
         """The name of the stream that a row says, if it says one."""
         named = None if self.id is None else row.get(self.id)
-        return None if named is None else str(named).strip()
+        if named is None or _absent(named):
+            return None
+        return str(named).strip() or None
 
     def default_id(self) -> str:
         """The name of a stream that has none."""
@@ -263,13 +265,18 @@ def _whole(value: Any) -> int | None:
     return None
 
 
+def _absent(value: Any) -> bool:
+    """Whether a value is NaN, or what pandas has for it."""
+    return type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and value != value)
+
+
 def _number(name: str, value: Any, notes: list[str]) -> float:
     if value is None:
         return math.nan
     try:
         number = parse_number(value.strip()) if isinstance(value, str) else float(value)
     except (TypeError, ValueError):
-        number = math.nan if type(value).__name__ == "NAType" else None  # of pandas: nothing was observed
+        number = math.nan if _absent(value) else None
     except OverflowError:  # an integer beyond the range of float
         number = math.inf
     if number is None:
