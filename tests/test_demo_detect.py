@@ -1,6 +1,8 @@
 """The detector's demo, run as a user runs it, only shorter."""
 
+import json
 import os
+import re
 
 import pytest
 
@@ -19,6 +21,7 @@ def test_the_demo_leaves_a_report_and_a_detector_that_goes_on(tmp_path):
     assert "1,090 rows to fit to, 6,177 to watch" in text
     assert all(name in text for name in ("Carrousel", "rolling deviation", "last value", "range"))
     assert "Promised 1.00 false alarms a week, met " in text
+    (row,) = re.findall(r"echo '(.*)' \| carrousel stream", text)
     report = page.read_text("utf-8")
     assert "Found 2 of 2 labelled anomalies" in report
     detector = carrousel.load(page.with_suffix(""))
@@ -26,3 +29,4 @@ def test_the_demo_leaves_a_report_and_a_detector_that_goes_on(tmp_path):
     begun = int(text.partition(" incidents, row by row")[0].rpartition(" ")[2])
     assert report.count('<th scope="row">') > begun > 0
     assert str(stream.newest) == "2013-08-19T17:00:00"
+    assert stream.update(json.loads(row)).notes == ()

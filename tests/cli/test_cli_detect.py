@@ -17,6 +17,7 @@ import carrousel
 from carrousel import Detector
 from carrousel.cli._ending import Ending
 from carrousel.cli._row import _lines_or_pauses
+from carrousel.cli.stream import detect as stream
 from carrousel.stream import store
 from cli.program import ENVIRONMENT, PROGRAM, as_csv, here, hours, read, refusal, succeed, write
 
@@ -322,6 +323,26 @@ def test_a_report_that_cannot_be_written_is_named_as_it_was_given(plant: Path) -
     done = here("evaluate", "runs/pump", "later.csv", "--labels", "labels.csv", "--report", "runs", cwd=plant)
     assert done.code == 2
     assert done.err.splitlines()[-1] == f"error: {plant / 'runs'}: Is a directory"
+
+
+def test_the_more_streams_there_are_the_more_rows_lie_between_two_states(
+    plant: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved: list[int] = []
+    write_whole = store.write_whole
+    monkeypatch.setattr(store, "write_whole", lambda path, content: (saved.append(1), write_whole(path, content))[1])
+    monkeypatch.setattr(stream, "EVERY", 4)
+    monkeypatch.setattr(stream, "EACH", 3)
+    train = ("train", "detect", "both.csv", "--id", "pump", "--target", "heat", "--minutes", 0, "-o", "both")
+    write(plant / "both.csv", pump(0, 220, pump="a") + pump(0, 220, pump="b"))
+    succeed(*train, cwd=plant)
+    for names, first, count in (("a", 220, 4), ("ab", 240, 3)):  # after 4 rows of one, 6 of two, and at the end
+        saved.clear()
+        text = as_csv(
+            [row for i in range(first, first + 12 // len(names)) for n in names for row in pump(i, i + 1, pump=n)]
+        )
+        succeed("stream", "both", "--state", "both.state", cwd=plant, text=text)
+        assert len(saved) == count
 
 
 def test_evaluate_without_labels_holds_every_incident_against_the_promise(plant: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -64,6 +65,7 @@ def run_detect_demo(
     folder = Path(folder)
     known = {labelled.name: labelled for labelled in nab()}
     pages: list[Path] = []
+    rows: list[str] = []  # of each series the first to watch, as a stream takes it
     for name in series:
         title = SERIES.get(name, name)
         before, after = _parts(known[name])
@@ -86,9 +88,10 @@ def run_detect_demo(
             },
         )
         pages.append(page)
+        rows.append(json.dumps({"ds": str(after["ds"][0]), "y": float(after["y"][0])}))
         echo(_summary(evaluation, begun, latency_us))
     echo(f"The whole demo: {time.perf_counter() - began:.0f} s.\n\nNext:")
-    echo(f"  carrousel stream {folder / series[0]} --alarms\n")
+    echo(f"  echo '{rows[0]}' | carrousel stream {folder / series[0]}\n")
     echo("\n".join(f"Report  {page}" for page in pages))
     return pages
 

@@ -55,8 +55,9 @@ class Event:
     ds : stamp of the row, datetime64 in UTC or int; for ``kind`` "silent" the time at which silence was noticed
     kind : "row"; "late" (older than the newest row) and "duplicate" (a second row of the newest stamp) were counted and
         not judged; "silent": no row came for too long
-    score : how surprising the row is, in which all members of the detector come together; None where nothing is judged
-    p_value : how often a row of this stream is at least so surprising
+    score : how surprising the row is, in which all members of the detector come together; None where nothing is judged,
+        0 where nothing was observed
+    p_value : how often a row of this stream is at least so surprising; 1 where nothing was observed
     warming : too few rows yet to judge; there is no alarm then
     alarm : an incident begins in this row
     incident : number of the incident that the row belongs to, counted from 1 for each stream; None outside
