@@ -32,8 +32,8 @@ struct WatchRules {
     } forecast;
     struct {
         WatchList TOPS;
-        std::size_t LEVEL_ROWS, VARIANCE_ROWS, SPAN, KEPT, EVERY;
-        double SEASONED, SETTLED;
+        std::size_t LEVEL_ROWS, VARIANCE_ROWS, SPAN, EVERY, KEPT, STEPS, FEWEST;
+        double SEASONED, SETTLED, FAR;
     } member;
     struct {
         std::size_t BINS;
@@ -81,6 +81,7 @@ constexpr std::size_t WATCH_RUN = 9;       // numbers of a cumulative sum, onset
 constexpr std::size_t WATCH_SUMS = 7;      // of the parts of a cycle, season.SUMS
 constexpr std::size_t WATCH_SAMPLES = 64;  // at most so many values give the edges of a drift
 constexpr std::size_t WATCH_RECENT = 16;   // at most so many means of blocks are kept
+constexpr std::size_t WATCH_SPAN = 64;     // at most so many rows of a stretch
 
 // The tables of carrousel.online.moving: of each scale a number for each count of blocks.
 struct WatchMoving {
@@ -115,7 +116,7 @@ struct WatchState {
     } forecast;
     struct {
         double *low, *high, *level, *change, *usual_change;
-        float *stretch, *kept;
+        std::int8_t* kept;
         std::int64_t* rows;
     } members;
     WatchTail tail, scores, onsets;

@@ -56,6 +56,15 @@ public:
     void find(const std::string& name, std::int32_t*& into, std::size_t size) const {
         into = of<std::int32_t>(name, 'i', size);
     }
+    void find(const std::string& name, std::int16_t*& into, std::size_t size) const {
+        into = of<std::int16_t>(name, 'h', size);
+    }
+    void find(const std::string& name, std::uint16_t*& into, std::size_t size) const {
+        into = of<std::uint16_t>(name, 'H', size);
+    }
+    void find(const std::string& name, std::int8_t*& into, std::size_t size) const {
+        into = of<std::int8_t>(name, 'b', size);
+    }
     void find(const std::string& name, std::uint8_t*& into, std::size_t size) const {
         into = of<std::uint8_t>(name, 'B', size);
     }
@@ -132,6 +141,9 @@ WatchRules read_rules(const WatchNumbers& all, const WatchArrays& given, std::si
     numbers.read("member.SPAN", w.member.SPAN);
     numbers.read("member.KEPT", w.member.KEPT);
     numbers.read("member.EVERY", w.member.EVERY);
+    numbers.read("member.STEPS", w.member.STEPS);
+    numbers.read("member.FEWEST", w.member.FEWEST);
+    numbers.read("member.FAR", w.member.FAR);
     numbers.read("member.SEASONED", w.member.SEASONED);
     numbers.read("member.SETTLED", w.member.SETTLED);
     numbers.read("tail.BINS", w.tail.BINS);
@@ -232,8 +244,11 @@ WatchRules read_rules(const WatchNumbers& all, const WatchArrays& given, std::si
     f.LOG_STEP = std::log(f.QUANTILES.at[1] / f.QUANTILES.at[0]);
     f.LOG_EDGE = std::log(2 * f.QUANTILES.at[0]);
     w.feature_count = 2 + 2 * horizons + 4 + 4;
-    // What the kernel is written for: transposes of 8 by 8, and the statistics that it has a formula of.
-    if (w.member.SPAN < 8 || w.tail.BINS < 8) throw Error("watch: expected member.SPAN and tail.BINS of at least 8");
+    // What the kernel is written for: transposes of 8 by 8, bytes, and the statistics that it has a formula of.
+    if (w.tail.BINS < 8) throw Error("watch: expected tail.BINS of at least 8");
+    const auto& m = w.member;
+    if (m.SPAN > WATCH_SPAN || m.SPAN > m.EVERY * m.KEPT || !(m.FAR > 0 && m.FAR * static_cast<double>(m.STEPS) <= 127))
+        throw Error("watch: expected stretches of the sizes that the kernel is written for");
     if (f.CANDIDATES != 4) throw Error("watch: expected forecast.CANDIDATES = 4");
     if (w.member.TOPS.count != horizons + 4)
         throw Error("watch: expected member.TOPS for " + std::to_string(horizons) + " horizons and 4 statistics");
@@ -279,8 +294,7 @@ WatchState find_state(const WatchArrays& given, const WatchRules& w) {
     arrays.find("members.level", s.members.level, rows);
     arrays.find("members.change", s.members.change, rows);
     arrays.find("members.usual_change", s.members.usual_change, rows);
-    arrays.find("members.stretch", s.members.stretch, rows * w.member.SPAN);
-    arrays.find("members.kept", s.members.kept, rows * w.member.KEPT * w.member.SPAN);
+    arrays.find("members.kept", s.members.kept, rows * w.member.EVERY * w.member.KEPT);
     arrays.find("members.rows", s.members.rows, batch);
     arrays.find("tail", s.tail, rows, w.member.TOPS.count * w.tail.BINS);
     arrays.find("scores", s.scores, batch, w.tail.BINS);

@@ -16,6 +16,11 @@ INLINE void fetch(const void* from, size_t ahead, size_t bytes) {
 }
 constexpr size_t AHEAD = 2;  // rows, or eight histograms
 
+// Numbers of a line of kept rows: filled up to 64, and the first ones once more behind them.
+INLINE size_t member_line(const WatchRules& w) {
+    return (w.member.KEPT + 63) / 64 * 64 + ((w.member.SPAN - 1) / w.member.EVERY + 15) / 16 * 16;
+}
+
 // Arrays of a block, one behind the other in the memory that it works in. Up to LANES numbers behind the end of one may
 // be read and written: they are nobody's.
 class Room {
@@ -52,6 +57,7 @@ struct Block {
     double *some = nullptr, *others = nullptr;                                 // whatever a function needs
     const float** pointers = nullptr;                                          // (rows, H)
     float* sums = nullptr;                                                     // (2, BINS, 8)
+    std::int32_t* lines = nullptr;                                             // (EVERY, member_line)
 
     // Find a place for all; returns the bytes that they take.
     size_t lay(unsigned char* memory) {
@@ -78,6 +84,7 @@ struct Block {
         others = room.of<double>(most);
         pointers = room.of<const float*>(rows * H);
         sums = room.of<float>(2 * w.tail.BINS * LANES);
+        lines = room.of<std::int32_t>(w.member.EVERY * member_line(w));
         return room.used();
     }
 };

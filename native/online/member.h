@@ -6,75 +6,102 @@
 namespace carrousel {
 namespace {
 
-// Where the stretch of a number is kept: the first ones in order, then at random, the same for the same number.
-INLINE size_t slot_of(const WatchRules& w, std::int64_t number) {
-    if (number < static_cast<std::int64_t>(w.member.KEPT)) return modulo(number, w.member.KEPT);
-    return ((static_cast<std::uint64_t>(number) * 0x9E3779B97F4A7C15u) >> 40) % w.member.KEPT;
-}
+#if defined(__AVX512F__)
+constexpr size_t WIDE = 16;
+#else
+constexpr size_t WIDE = 8;
+#endif
+using Whole = std::int32_t __attribute__((vector_size(4 * WIDE)));
+constexpr size_t TOGETHER = 4;
+using WholeLoose = std::int32_t __attribute__((vector_size(4 * WIDE), aligned(4), may_alias));
 
-// √ of the mean square distance to the two nearest of `filled` kept stretches, at least two where it matters. So many
-// floats `ahead` lie those of a later row, asked for in parts: all at once they would be waited for.
-INLINE double nearest(const float* kept, const float* stretch, size_t span, size_t filled, size_t ahead) {
-    constexpr float far = __builtin_inff();
-    v8 least = far - v8{}, second = least;
-    for (size_t from = 0; from < filled; from += 8) {
-        fetch(kept + from * span, ahead * sizeof(float), 8 * span * sizeof(float));
-        const float* rows[8];
-        for (size_t l = 0; l < 8; ++l) rows[l] = kept + smaller(from + l, filled - 1) * span;
-        v8 total = {};
-        for (size_t place = 0; place < span;) {
-            const size_t column = smaller(place, span - 8);  // the last eight columns may have been here in part
-            v8 columns[8];
-            transpose(rows, column, columns);
-            if (column == place) {
+constexpr std::int32_t COUNTING[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
+// The sum of the squared distances, in steps, from the two nearest of the stretches that ended before row t, whose
+// value is among the `kept`; how many there were. `lines` is memory to work in.
+double nearest(const WatchRules& w, const std::int8_t* kept, std::int64_t t, size_t& count, std::int32_t* lines) {
+    const size_t SPAN = w.member.SPAN, EVERY = w.member.EVERY, KEPT = w.member.KEPT;
+    const std::int64_t newest = quotient(t, EVERY), last = quotient(t - static_cast<std::int64_t>(SPAN), EVERY);
+    std::int64_t first = newest - static_cast<std::int64_t>(KEPT) + 1;
+    first = first > 0 ? first : 0;
+    count = last >= first ? static_cast<size_t>(last - first + 1) : 0;
+    if (count < w.member.FEWEST) return 0;
+    // Every line once more behind itself, so that the later rows of a stretch lie behind the first ones.
+    const size_t width = member_line(w);
+    for (size_t phase = 0; phase < EVERY; ++phase) {
+        const std::int8_t* line = kept + phase * KEPT;
+        std::int32_t* wide = lines + phase * width;
+        for (size_t k = 0; k < KEPT; ++k) wide[k] = line[k];
+        for (size_t k = 0; k < (SPAN - 1) / EVERY; ++k) wide[KEPT + k] = line[k];
+    }
+    std::int32_t now[WATCH_SPAN];
+    const std::int64_t from = t - static_cast<std::int64_t>(SPAN) + 1;
+    size_t phase = modulo(from, EVERY), at = modulo(quotient(from, EVERY), KEPT);
+    for (size_t place = 0; place < SPAN; ++place) {
+        now[place] = kept[phase * KEPT + at];
+        if (++phase < EVERY) continue;
+        phase = 0;
+        at = at + 1 < KEPT ? at + 1 : 0;
+    }
+    const Whole counting = *reinterpret_cast<const WholeLoose*>(COUNTING);
+    const Whole far = INT32_MAX - Whole{};
+    // The columns of those that ended follow each other, the first one behind the last.
+    const std::int32_t begin = static_cast<std::int32_t>(modulo(first, KEPT));
+    const std::int32_t columns = static_cast<std::int32_t>(KEPT), ended = static_cast<std::int32_t>(count);
+    Whole least = far, second = far;
+    for (size_t column = 0; column < KEPT; column += TOGETHER * WIDE) {
+        Whole sums[TOGETHER] = {};
+        for (size_t line = 0; line < EVERY && line < SPAN; ++line)
+            for (size_t place = line, behind = line * width + column; place < SPAN; place += EVERY, ++behind)
 #pragma GCC unroll 8
-                for (size_t j = 0; j < 8; ++j, ++place) {
-                    const v8 off = columns[j] - stretch[place];
-                    total += off * off;
+                for (size_t part = 0; part < TOGETHER; ++part) {
+                    const Whole row = *reinterpret_cast<const WholeLoose*>(lines + behind + part * WIDE);
+                    const Whole off = row - now[place];
+                    sums[part] += off * off;
                 }
-            } else {
-                for (size_t j = place - column; j < 8; ++j, ++place) {
-                    const v8 off = columns[j] - stretch[place];
-                    total += off * off;
-                }
-            }
+#pragma GCC unroll 8
+        for (size_t part = 0; part < TOGETHER; ++part) {
+            const std::int32_t here = static_cast<std::int32_t>(column + part * WIDE);
+            const Whole place = counting + here;
+            const Whole since = place < begin ? place + (columns - begin) : place - begin;
+            const Whole sum = (since >= ended) | (place >= columns) ? far : sums[part];
+            const Whole other = least > sum ? least : sum;
+            second = second < other ? second : other;
+            least = least < sum ? least : sum;
         }
-        for (size_t l = filled - from; l < 8; ++l) total[l] = far;
-        const v8 other = least > total ? least : total;
-        second = second < other ? second : other;
-        least = least < total ? least : total;
     }
-    float one = far, two = far;
-    for (int l = 0; l < 8; ++l) {
-        two = minimum(two, maximum(one, least[l]));
-        one = minimum(one, least[l]);
-        two = minimum(two, maximum(one, second[l]));
-    }
-    return __builtin_sqrt((static_cast<double>(one) + static_cast<double>(two)) / static_cast<double>(2 * span));
+    std::int32_t one[WIDE], two[WIDE];
+    *reinterpret_cast<WholeLoose*>(one) = least;
+    *reinterpret_cast<WholeLoose*>(two) = second;
+    for (size_t half = WIDE / 2; half > 0; half /= 2)
+        for (size_t l = 0; l < half; ++l) {
+            const std::int32_t a = one[l], b = one[l + half], other = a > b ? a : b;
+            const std::int32_t next = two[l] < two[l + half] ? two[l] : two[l + half];
+            one[l] = a < b ? a : b;
+            two[l] = next < other ? next : other;
+        }
+    return static_cast<double>(one[0]) + static_cast<double>(two[0]);
 }
 
 // The last statistic of each row before its logarithm.
 void shape(Block& block, double* out, size_t stride) {
     const WatchRules& w = block.w;
     const auto& m = block.s.members;
-    const size_t span = w.member.SPAN, KEPT = w.member.KEPT;
+    const size_t SPAN = w.member.SPAN, EVERY = w.member.EVERY, KEPT = w.member.KEPT, each = EVERY * KEPT;
+    const double STEPS = static_cast<double>(w.member.STEPS), unit = 2.0 * static_cast<double>(SPAN) * STEPS * STEPS;
     for (size_t stream = 0, i = 0; stream < block.streams; ++stream) {
-        std::int64_t& rows = m.rows[block.n + stream];
-        const std::int64_t number = quotient(rows, w.member.EVERY);
-        const size_t filled = number < 0 ? 0 : smaller(static_cast<size_t>(number), KEPT);
-        ++rows;
-        const bool due = modulo(rows, w.member.EVERY) == 0;
+        const std::int64_t t = m.rows[block.n + stream]++;
+        const size_t slot = modulo(t, EVERY) * KEPT + modulo(quotient(t, EVERY), KEPT);
         for (size_t k = 0; k < w.variables; ++k, ++i) {
             const size_t r = block.r + i;
-            float* stretch = m.stretch + r * span;
-            float* kept = m.kept + r * KEPT * span;
-            __builtin_memmove(stretch, stretch + 1, (span - 1) * sizeof(float));
+            std::int8_t* kept = m.kept + r * each;
+            fetch(kept, AHEAD * each, each);
             const double off = (block.value[i] - block.s.baseline.mean[r]) / block.scale[i];
-            stretch[span - 1] = static_cast<float>(minimum(maximum(off, -6), 6));
-            out[i * stride] = filled > 8 ? nearest(kept, stretch, span, filled, AHEAD * KEPT * span) : 0.0;
-            if (due)
-                __builtin_memcpy(kept + slot_of(w, quotient(rows, w.member.EVERY) - 1) * span, stretch,
-                                 span * sizeof(float));
+            const double within = minimum(maximum(off, -w.member.FAR), w.member.FAR);
+            kept[slot] = static_cast<std::int8_t>(__builtin_rint(STEPS * within));
+            size_t count;
+            const double sum = nearest(w, kept, t, count, block.lines);
+            out[i * stride] = count >= w.member.FEWEST ? __builtin_sqrt(sum / unit) : 0.0;
         }
     }
 }

@@ -44,6 +44,9 @@ Numbers numbers() {
             {"member.SPAN", {11}},
             {"member.KEPT", {13}},
             {"member.EVERY", {2}},
+            {"member.STEPS", {21}},
+            {"member.FEWEST", {4}},
+            {"member.FAR", {6}},
             {"member.SEASONED", {20}},
             {"member.SETTLED", {20}},
             {"tail.BINS", {21}},
@@ -158,8 +161,7 @@ public:
         add<double>("members.high", 'd', rows, -std::numeric_limits<double>::infinity());
         for (const char* name : {"level", "change", "usual_change"})
             add<double>(std::string("members.") + name, 'd', rows);
-        add<float>("members.stretch", 'f', rows * 11);
-        add<float>("members.kept", 'f', rows * 13 * 11);
+        add<std::int8_t>("members.kept", 'b', rows * 2 * 13);
         add<std::int64_t>("members.rows", 'l', batch);
         for (const char* name : {"tail", "scores", "onsets"}) {
             const bool all = name == std::string("tail");
@@ -181,7 +183,11 @@ public:
     // Whatever bytes a damaged file may bring.
     void scramble(Random& random) {
         for (auto& [name, array] : arrays) {
-            const std::size_t each = array.kind == 'B' ? 1 : array.kind == 'f' || array.kind == 'i' ? 4 : 8;
+            const char kind = array.kind;
+            const std::size_t each = kind == 'B' || kind == 'b'   ? 1
+                                     : kind == 'h' || kind == 'H' ? 2
+                                     : kind == 'f' || kind == 'i' ? 4
+                                                                  : 8;
             const std::size_t bytes = array.size * each;
             for (std::size_t k = 0; k < bytes; ++k)
                 static_cast<unsigned char*>(array.data)[k] = static_cast<unsigned char>(random.next() >> 24);
@@ -356,12 +362,22 @@ TEST(a_watch_refuses_what_does_not_fit) {
     wrong.erase("tail.PRIOR");
     CHECK_REFUSED(streams.watch(wrong), "watch: expected 1 to 1 numbers tail.PRIOR");
     wrong = numbers();
-    wrong["member.SPAN"] = {7};
-    CHECK_REFUSED(streams.watch(wrong), "watch: expected member.SPAN and tail.BINS of at least 8");
+    wrong["tail.BINS"] = {7};
+    CHECK_REFUSED(streams.watch(wrong), "watch: expected tail.BINS of at least 8");
+    wrong = numbers();
+    for (const double span : {27.0, 65.0}) {
+        wrong["member.SPAN"] = {span};
+        CHECK_REFUSED(streams.watch(wrong), "watch: expected stretches of the sizes that the kernel is written for");
+    }
+    wrong["member.SPAN"] = {11};
+    wrong["member.FAR"] = {6.1};
+    CHECK_REFUSED(streams.watch(wrong), "watch: expected stretches of the sizes that the kernel is written for");
+    wrong = numbers();
     wrong["member.SPAN"] = {11.5};
     CHECK_REFUSED(streams.watch(wrong), "watch: expected a positive integer member.SPAN, got 11.500000");
-    wrong["member.SPAN"] = {12};
-    CHECK_REFUSED(streams.watch(wrong), "watch: expected an array members.stretch of 24 numbers, 'f'");
+    wrong = numbers();
+    wrong["member.KEPT"] = {12};
+    CHECK_REFUSED(streams.watch(wrong), "watch: expected an array members.kept of 48 numbers, 'b'");
     wrong = numbers();
     wrong["member.TOPS"] = {1, 2, 3};
     CHECK_REFUSED(streams.watch(wrong), "watch: expected member.TOPS for 3 horizons and 4 statistics");

@@ -248,7 +248,7 @@ def test_read_refuses_a_damaged_weights_file(saved, data, message):
 def test_read_refuses_a_context_of_another_dtype(saved):
     file = saved / "context.safetensors"
     file.write_bytes(serialise({"a": np.zeros(1, np.float16)}))
-    with refused(WeightsError, f"{file}: a: expected one of float32, float64, int32, int64, uint8, bool, got F16"):
+    with refused(WeightsError, f"{file}: a: expected one of float32, float64, int32, int64, uint8, bool, int16, uint16, int8, got F16"):
         artifact.read(saved)
 
 

@@ -6,7 +6,18 @@ import numpy as np
 import pytest
 
 from carrousel.online.baseline import DAY_MEMORY, Baseline
-from carrousel.online.member import EVERY, KEPT, LEVEL_ROWS, SPAN, VARIANCE_ROWS, Members, nearest
+from carrousel.online.member import (
+    EVERY,
+    FAR,
+    FEWEST,
+    KEPT,
+    LEVEL_ROWS,
+    SPAN,
+    STEPS,
+    VARIANCE_ROWS,
+    Members,
+    nearest,
+)
 
 YES = np.array([True])
 
@@ -98,23 +109,49 @@ def test_variance_sees_more_and_less():
     assert run(stuck)[2][500 + 4 * VARIANCE_ROWS, 2] > 2 * usual
 
 
-def test_shape_is_the_distance_to_the_nearest_kept_stretches():
-    rng = np.random.default_rng(6)
-    kept = rng.normal(size=(3, KEPT, SPAN)).astype(np.float32)
-    stretch = rng.normal(size=(3, SPAN)).astype(np.float32)
-    filled = np.array([KEPT, 20, 2])
-    for row, found in enumerate(nearest(kept, stretch, filled)):
-        far = np.sort(((kept[row, : filled[row]].astype(float) - stretch[row]) ** 2).mean(1))
-        assert found == pytest.approx(np.sqrt(far[:2].mean()), rel=1e-5)
+def by_hand(x: np.ndarray) -> tuple[float, int]:
+    """Of the last SPAN of the steps x (T,), the distance from the nearest two stretches, and how many there were."""
+    t, kept = len(x) - 1, EVERY * KEPT
+    begins = [first for first in range(0, t - SPAN + 1, EVERY) if first + kept > t // EVERY * EVERY]
+    far = sorted(((x[first : first + SPAN] - x[-SPAN:]) ** 2).sum() for first in begins)
+    return np.sqrt(sum(far[:2]) / (2 * SPAN)) / STEPS, len(begins)
 
 
-def test_stretches_are_kept_in_order_until_the_memory_is_full():
-    x = np.random.default_rng(7).normal(size=EVERY * 20)
-    _, members, _ = run(x)
-    assert members.rows[0] == len(x)
-    assert (members.kept[0, :20] != 0).any(axis=1).all()
-    assert (members.kept[0, 20:] == 0).all()
-    np.testing.assert_array_equal(members.kept[0, 19], members.stretch[0])
+@pytest.mark.parametrize("rows", [41, 100, EVERY * KEPT + 3, 5 * EVERY * KEPT, 5 * EVERY * KEPT + 7])
+def test_shape_is_the_distance_to_the_nearest_stretches_that_are_kept(rows: int):
+    x = np.random.default_rng(6).integers(-126, 127, (3, rows))
+    x[:, -41] = x[:, -1]
+    kept = np.zeros((3, EVERY, KEPT), np.int8)
+    for t in range(rows):
+        kept[:, t % EVERY, t // EVERY % KEPT] = x[:, t]
+    found, count = nearest(kept, np.full(3, rows - 1))
+    for row in range(3):
+        right, stretches = by_hand(x[row].astype(float))
+        assert count[row] == stretches
+        if stretches >= 2:
+            assert found[row] == pytest.approx(right, rel=1e-12)
+
+
+def test_a_kept_row_is_its_distance_from_the_mean_in_steps():
+    x = np.random.default_rng(7).normal(size=EVERY * KEPT + 100)
+    x[500] = 1e9
+    baseline = Baseline(1, 1)
+    members, said = Members(1, 1), np.zeros((1, 4))
+    right = np.zeros((EVERY, KEPT))
+    for t, value in enumerate(x):
+        baseline.update(np.array([value]), YES, np.zeros(1))
+        members.update(baseline, YES, said)
+        off = (value - baseline.mean[0]) / baseline.scale[0]
+        right[t % EVERY, t // EVERY % KEPT] = np.rint(STEPS * min(max(off, -FAR), FAR))
+    assert right.max() == STEPS * FAR
+    np.testing.assert_array_equal(members.kept[0], right)
+
+
+def test_no_shape_is_strange_before_there_are_stretches_enough():
+    first = SPAN + (FEWEST - 1) * EVERY
+    _, _, y = run(np.random.default_rng(8).normal(size=first + 50))
+    assert (y[:first, 3] == 0).all()
+    assert (y[first:, 3] > 0).all()
 
 
 def test_a_constant_is_no_surprise_and_its_first_change_is():

@@ -103,7 +103,7 @@ class Watch:
     beyond : the share of ``Beyond``, whose alarms then take the place of the promised ones
     """
 
-    release = 2  # of what a state means: one of another release is none
+    release = 3  # of what a state means: one of another release is none
 
     def __init__(
         self,
