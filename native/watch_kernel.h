@@ -36,8 +36,8 @@ struct WatchRules {
         double SEASONED, SETTLED, FAR;
     } member;
     struct {
-        std::size_t BINS;
-        double TAIL, PRIOR, EXCESS, MEMORY, YOUNG, LARGEST;
+        std::size_t BINS, FULL;
+        double TAIL, PRIOR, EXCESS, MEMORY, YOUNG;
     } tail;
     struct {
         std::size_t HOLD, WARM, CALM;
@@ -89,8 +89,8 @@ struct WatchMoving {
 };
 
 struct WatchTail {
-    float *counts, *weight;
-    double* seen;
+    std::uint16_t* counts;
+    float *weight, *seen;
 };
 
 struct WatchDrift {

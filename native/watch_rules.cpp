@@ -152,7 +152,7 @@ WatchRules read_rules(const WatchNumbers& all, const WatchArrays& given, std::si
     numbers.read("tail.EXCESS", w.tail.EXCESS);
     numbers.read("tail.MEMORY", w.tail.MEMORY);
     numbers.read("tail.YOUNG", w.tail.YOUNG);
-    numbers.read("tail.LARGEST", w.tail.LARGEST);
+    numbers.read("tail.FULL", w.tail.FULL);
     numbers.read("alarm.HOLD", w.alarm.HOLD);
     numbers.read("alarm.WARM", w.alarm.WARM);
     numbers.read("alarm.CALM", w.alarm.CALM);
@@ -245,7 +245,8 @@ WatchRules read_rules(const WatchNumbers& all, const WatchArrays& given, std::si
     f.LOG_EDGE = std::log(2 * f.QUANTILES.at[0]);
     w.feature_count = 2 + 2 * horizons + 4 + 4;
     // What the kernel is written for: transposes of 8 by 8, bytes, and the statistics that it has a formula of.
-    if (w.tail.BINS < 8) throw Error("watch: expected tail.BINS of at least 8");
+    if (w.tail.BINS < 8 || w.tail.BINS > 256 || w.tail.FULL % 2 == 0 || w.tail.FULL < 3 || w.tail.FULL > 65535)
+        throw Error("watch: expected tail.BINS from 8 to 256, and an odd tail.FULL up to 65535");
     const auto& m = w.member;
     if (m.SPAN > WATCH_SPAN || m.SPAN > m.EVERY * m.KEPT || !(m.FAR > 0 && m.FAR * static_cast<double>(m.STEPS) <= 127))
         throw Error("watch: expected stretches of the sizes that the kernel is written for");

@@ -41,7 +41,7 @@ void rarity_of(const Block& block, double* own) {
     const WatchRules& w = block.w;
     log_all(own, padded(block.streams));
     for (size_t stream = 0; stream < block.streams; ++stream) {
-        const double weight = minimum(block.s.onsets.seen[block.n + stream], w.tail.MEMORY);
+        const double weight = minimum(static_cast<double>(block.s.onsets.seen[block.n + stream]), w.tail.MEMORY);
         const double of_own = own[stream] * LOG10E, rows = w.alarm.ELSEWHERE_ROWS;
         const double line = elsewhere(w, block.score_y[2 * stream + 1]);
         own[stream] = (weight * of_own + rows * line) / (weight + rows) * LN10;

@@ -56,7 +56,7 @@ struct Block {
     size_t* score_bin = nullptr;                                               // (streams, 2)
     double *some = nullptr, *others = nullptr;                                 // whatever a function needs
     const float** pointers = nullptr;                                          // (rows, H)
-    float* sums = nullptr;                                                     // (2, BINS, 8)
+    std::int32_t* sums = nullptr;                                              // (BINS, 8)
     std::int32_t* lines = nullptr;                                             // (EVERY, member_line)
 
     // Find a place for all; returns the bytes that they take.
@@ -83,7 +83,7 @@ struct Block {
         some = room.of<double>(most);
         others = room.of<double>(most);
         pointers = room.of<const float*>(rows * H);
-        sums = room.of<float>(2 * w.tail.BINS * LANES);
+        sums = room.of<std::int32_t>(w.tail.BINS * LANES);
         lines = room.of<std::int32_t>(w.member.EVERY * member_line(w));
         return room.used();
     }

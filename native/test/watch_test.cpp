@@ -55,7 +55,7 @@ Numbers numbers() {
             {"tail.EXCESS", {0.05}},
             {"tail.MEMORY", {100}},
             {"tail.YOUNG", {5}},
-            {"tail.LARGEST", {2}},
+            {"tail.FULL", {301}},
             {"alarm.HOLD", {6}},
             {"alarm.WARM", {10}},
             {"alarm.CALM", {3}},
@@ -165,9 +165,9 @@ public:
         add<std::int64_t>("members.rows", 'l', batch);
         for (const char* name : {"tail", "scores", "onsets"}) {
             const bool all = name == std::string("tail");
-            add<float>(std::string(name) + ".counts", 'f', (all ? rows * members_ : batch) * 21);
+            add<std::uint16_t>(std::string(name) + ".counts", 'H', (all ? rows * members_ : batch) * 21);
             add<float>(std::string(name) + ".weight", 'f', all ? rows : batch, 1);
-            add<double>(std::string(name) + ".seen", 'd', all ? rows : batch);
+            add<float>(std::string(name) + ".seen", 'f', all ? rows : batch);
         }
         add<float>("alarm.recent", 'f', batch * 6);
         for (const char* name : {"rows", "seen", "calm"}) add<std::int64_t>(std::string("alarm.") + name, 'l', batch);
@@ -363,7 +363,7 @@ TEST(a_watch_refuses_what_does_not_fit) {
     CHECK_REFUSED(streams.watch(wrong), "watch: expected 1 to 1 numbers tail.PRIOR");
     wrong = numbers();
     wrong["tail.BINS"] = {7};
-    CHECK_REFUSED(streams.watch(wrong), "watch: expected tail.BINS of at least 8");
+    CHECK_REFUSED(streams.watch(wrong), "watch: expected tail.BINS from 8 to 256, and an odd tail.FULL up to 65535");
     wrong = numbers();
     for (const double span : {27.0, 65.0}) {
         wrong["member.SPAN"] = {span};

@@ -147,6 +147,27 @@ def test_what_is_beyond_all_that_was_calm_is_what_numpy_says(options: dict[str, 
     assert compare(1700, 2, beyond=0.1, **options) > 3
 
 
+def test_bins_that_fill_say_what_numpy_says():
+    values, seconds = table(250, 8, 2)
+    fast, slow = Watch(engine(), 8, 2, rate=1e-2), specified(Watch(engine(), 8, 2, rate=1e-2))
+    random, halved = np.random.default_rng(0), 0
+    for row, (x, time) in enumerate(zip(values, seconds, strict=True)):
+        if row == 150:
+            for part in ("tail", "scores", "onsets"):
+                slow.state[f"{part}.counts"][...] = random.integers(
+                    0, tail.FULL + 1, slow.state[f"{part}.counts"].shape
+                )
+                slow.state[f"{part}.weight"][...] = 200.0
+            fast.load(slow.state)
+        weight = slow.tail.weight.copy()
+        check_same(fast.step(x, time), slow.step(x, time), slow.baseline.deviation().reshape(8, 2))
+        halved += int((slow.tail.weight < weight).sum())
+        for part in ("tail", "scores", "onsets"):
+            for name in ("counts", "weight"):
+                np.testing.assert_array_equal(fast.state[f"{part}.{name}"], slow.state[f"{part}.{name}"], f"row {row}")
+    assert halved > 10
+
+
 @pytest.mark.parametrize("isa", SETS)
 def test_every_instruction_set_says_the_same(isa: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("CARROUSEL_ISA", isa)

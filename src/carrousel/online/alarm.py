@@ -117,16 +117,16 @@ class Alarm(Online):
         return Judgement(score, onset, rarity, p_value, warming, fires, running.copy())
 
 
-def rarity_of(own: Floats, onset: Floats, seen: Floats) -> Floats:
+def rarity_of(own: Floats, onset: Floats, seen: npt.NDArray[np.float32]) -> Floats:
     """How often a row so large an onset came, in the stream and elsewhere, float64 (N,).
 
     Parameters
     ----------
     own : float64 (N,), the p-value in the stream
     onset : float64 (N,)
-    seen : float64 (N,), rows of the stream behind `own`
+    seen : float32 (N,), rows of the stream behind `own`
     """
-    weight = np.minimum(seen, MEMORY)
+    weight = np.minimum(seen.astype(np.float64), MEMORY)
     x, log10_rate = np.array(ELSEWHERE).T
     elsewhere = np.interp(onset, x, log10_rate)
     return 10.0 ** ((weight * np.log10(own) + ELSEWHERE_ROWS * elsewhere) / (weight + ELSEWHERE_ROWS))
