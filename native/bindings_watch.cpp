@@ -26,6 +26,7 @@ struct PyWatch {
             const int type = PyArray_TYPE(array);
             const char kind = type == NPY_FLOAT64                     ? 'd'
                               : type == NPY_FLOAT32                   ? 'f'
+                              : type == NPY_FLOAT16                   ? 'e'
                               : type == NPY_INT64                     ? 'l'
                               : type == NPY_INT32                     ? 'i'
                               : type == NPY_INT16                     ? 'h'

@@ -21,7 +21,7 @@ struct WatchRules {
 
     struct {
         std::size_t DAY, WEEK, DAY_MEMORY, WEEK_MEMORY;
-        double DAY_S, MEMORY, ERROR_MEMORY, SETTLED;
+        double DAY_S, MEMORY, ERROR_MEMORY, SETTLED, NEAR, ALIKE, MOST, STEP, GOLDEN;
     } baseline;
     struct {
         WatchList HORIZONS, QUANTILES, LOG_SPREAD;
@@ -105,7 +105,8 @@ struct WatchDrift {
 // else.
 struct WatchState {
     struct {
-        double *count, *mean, *spread, *last, *previous, *error, *day, *week;
+        double *count, *mean, *spread, *last, *previous, *error, *origin, *unit;
+        std::uint16_t *day, *week;  // float16
         std::uint8_t *day_visits, *week_visits;
         double *time, *interval;
     } baseline;

@@ -59,8 +59,8 @@ public:
     void find(const std::string& name, std::int16_t*& into, std::size_t size) const {
         into = of<std::int16_t>(name, 'h', size);
     }
-    void find(const std::string& name, std::uint16_t*& into, std::size_t size) const {
-        into = of<std::uint16_t>(name, 'H', size);
+    void find(const std::string& name, std::uint16_t*& into, std::size_t size, char kind = 'H') const {
+        into = of<std::uint16_t>(name, kind, size);
     }
     void find(const std::string& name, std::int8_t*& into, std::size_t size) const {
         into = of<std::int8_t>(name, 'b', size);
@@ -128,6 +128,11 @@ WatchRules read_rules(const WatchNumbers& all, const WatchArrays& given, std::si
     numbers.read("baseline.DAY_MEMORY", w.baseline.DAY_MEMORY);
     numbers.read("baseline.WEEK_MEMORY", w.baseline.WEEK_MEMORY);
     numbers.read("baseline.SETTLED", w.baseline.SETTLED);
+    numbers.read("baseline.NEAR", w.baseline.NEAR);
+    numbers.read("baseline.ALIKE", w.baseline.ALIKE);
+    numbers.read("baseline.MOST", w.baseline.MOST);
+    numbers.read("baseline.STEP", w.baseline.STEP);
+    numbers.read("baseline.GOLDEN", w.baseline.GOLDEN);
     numbers.read("forecast.HORIZONS", w.forecast.HORIZONS, 1);
     numbers.read("forecast.QUANTILES", w.forecast.QUANTILES, 3);
     numbers.read("forecast.LOG_SPREAD", w.forecast.LOG_SPREAD, 2);
@@ -279,8 +284,10 @@ WatchState find_state(const WatchArrays& given, const WatchRules& w) {
     arrays.find("baseline.last", s.baseline.last, rows);
     arrays.find("baseline.previous", s.baseline.previous, rows);
     arrays.find("baseline.error", s.baseline.error, rows * 4);
-    arrays.find("baseline.day", s.baseline.day, rows * w.baseline.DAY);
-    arrays.find("baseline.week", s.baseline.week, rows * w.baseline.WEEK);
+    arrays.find("baseline.origin", s.baseline.origin, rows);
+    arrays.find("baseline.unit", s.baseline.unit, rows);
+    arrays.find("baseline.day", s.baseline.day, rows * w.baseline.DAY, 'e');
+    arrays.find("baseline.week", s.baseline.week, rows * w.baseline.WEEK, 'e');
     arrays.find("baseline.day_visits", s.baseline.day_visits, rows * w.baseline.DAY);
     arrays.find("baseline.week_visits", s.baseline.week_visits, rows * w.baseline.WEEK);
     arrays.find("baseline.time", s.baseline.time, batch);

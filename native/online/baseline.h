@@ -26,8 +26,13 @@ struct Habits {
 
 INLINE Habits habits(const WatchRules& w, const WatchState& s, size_t r, Bins at) {
     const size_t day = r * w.baseline.DAY + at.day, week = r * w.baseline.WEEK + at.week;
-    const double of_day = s.baseline.day_visits[day] > 0 ? s.baseline.day[day] : s.baseline.mean[r];
-    return {of_day, s.baseline.week_visits[week] > 0 ? s.baseline.week[week] : of_day};
+    const auto& b = s.baseline;
+    const double of_day = b.day_visits[day] > 0 ? b.origin[r] + b.unit[r] * from_half(b.day[day]) : b.mean[r];
+    return {of_day, b.week_visits[week] > 0 ? b.origin[r] + b.unit[r] * from_half(b.week[week]) : of_day};
+}
+
+INLINE std::uint16_t rounded(const WatchRules& w, double habit) {
+    return to_half(static_cast<float>(minimum(maximum(habit, -w.baseline.MOST), w.baseline.MOST)));
 }
 
 INLINE double deviation(const WatchState& s, size_t r) {
@@ -45,10 +50,34 @@ INLINE void tick(const WatchRules& w, const WatchState& s, size_t n, double seco
     time = seconds;
 }
 
-INLINE void learn(double& habit, std::uint8_t& visits, double value, size_t memory) {
+// Tell the habits from the present mean and spread, where these are far from those before.
+INLINE void follow(const WatchRules& w, const WatchState& s, size_t r) {
+    const auto& b = s.baseline;
+    const double mean = b.mean[r], scale = deviation(s, r), origin = b.origin[r], unit = b.unit[r];
+    if (!(magnitude(mean - origin) > w.baseline.NEAR * unit || scale > w.baseline.ALIKE * unit ||
+          unit > w.baseline.ALIKE * scale))
+        return;
+    const auto tell = [&](std::uint16_t* habits, const std::uint8_t* visits, size_t bins) {
+        for (size_t k = r * bins; k < (r + 1) * bins; ++k) {
+            const double moved = (origin + unit * from_half(habits[k]) - mean) / scale;
+            habits[k] = visits[k] > 0 ? rounded(w, moved) : 0;
+        }
+    };
+    tell(b.day, b.day_visits, w.baseline.DAY);
+    tell(b.week, b.week_visits, w.baseline.WEEK);
+    b.origin[r] = mean;
+    b.unit[r] = scale;
+}
+
+INLINE void learn(const WatchRules& w, const WatchState& s, size_t r, std::uint16_t& habit, std::uint8_t& visits,
+                  double value, size_t memory) {
+    const double origin = s.baseline.origin[r], unit = s.baseline.unit[r];
+    const double known = visits > 0 ? origin + unit * from_half(habit) : value;
     const size_t seen = smaller(static_cast<std::uint8_t>(visits + 1), memory);
     visits = static_cast<std::uint8_t>(seen);
-    habit += (value - habit) / static_cast<double>(seen);
+    const double now = known + (value - known) / static_cast<double>(seen),
+                 turn = s.baseline.count[r] * w.baseline.GOLDEN;
+    habit = rounded(w, (now - origin) / unit * (1 + w.baseline.STEP * (turn - __builtin_floor(turn) - 0.5)));
 }
 
 void update(Block& block) {
@@ -87,10 +116,11 @@ void update(Block& block) {
             rate = ok ? maximum(1 / maximum(count, 1), 1 / rule.MEMORY) : 0.0;
             b.mean[r] += rate * moved;
             if (count > 1) b.spread[r] += (magnitude(moved) - b.spread[r]) * rate;
+            follow(w, s, r);
             if (ok) {
                 const size_t day = r * rule.DAY + at.day, week = r * rule.WEEK + at.week;
-                learn(b.day[day], b.day_visits[day], value, rule.DAY_MEMORY);
-                learn(b.week[week], b.week_visits[week], value, rule.WEEK_MEMORY);
+                learn(w, s, r, b.day[day], b.day_visits[day], value, rule.DAY_MEMORY);
+                learn(w, s, r, b.week[week], b.week_visits[week], value, rule.WEEK_MEMORY);
             }
             b.previous[r] = b.last[r];
             b.last[r] = value;

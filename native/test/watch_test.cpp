@@ -31,6 +31,11 @@ Numbers numbers() {
             {"baseline.DAY_MEMORY", {5}},
             {"baseline.WEEK_MEMORY", {3}},
             {"baseline.SETTLED", {10}},
+            {"baseline.NEAR", {2}},
+            {"baseline.ALIKE", {2}},
+            {"baseline.MOST", {65504}},
+            {"baseline.STEP", {0.001}},
+            {"baseline.GOLDEN", {0.6}},
             {"forecast.HORIZONS", {1, 3, 2}},
             {"forecast.QUANTILES", {0.1, 0.3, 0.5, 0.7, 0.9}},
             {"forecast.LOG_SPREAD", {2, -1.5}},
@@ -147,8 +152,9 @@ public:
         for (const char* name : {"count", "mean", "spread", "last", "previous"})
             add<double>(std::string("baseline.") + name, 'd', rows);
         add<double>("baseline.error", 'd', rows * 4);
-        add<double>("baseline.day", 'd', rows * 5);
-        add<double>("baseline.week", 'd', rows * 7);
+        for (const char* name : {"origin", "unit"}) add<double>(std::string("baseline.") + name, 'd', rows);
+        add<std::uint16_t>("baseline.day", 'e', rows * 5);
+        add<std::uint16_t>("baseline.week", 'e', rows * 7);
         add<std::uint8_t>("baseline.day_visits", 'B', rows * 5);
         add<std::uint8_t>("baseline.week_visits", 'B', rows * 7);
         add<double>("baseline.time", 'd', batch);
@@ -184,10 +190,10 @@ public:
     void scramble(Random& random) {
         for (auto& [name, array] : arrays) {
             const char kind = array.kind;
-            const std::size_t each = kind == 'B' || kind == 'b'   ? 1
-                                     : kind == 'h' || kind == 'H' ? 2
-                                     : kind == 'f' || kind == 'i' ? 4
-                                                                  : 8;
+            const std::size_t each = kind == 'B' || kind == 'b'                  ? 1
+                                     : kind == 'h' || kind == 'H' || kind == 'e' ? 2
+                                     : kind == 'f' || kind == 'i'                ? 4
+                                                                                 : 8;
             const std::size_t bytes = array.size * each;
             for (std::size_t k = 0; k < bytes; ++k)
                 static_cast<unsigned char*>(array.data)[k] = static_cast<unsigned char>(random.next() >> 24);

@@ -32,7 +32,7 @@ FORMAT_VERSION = 1
 CONFIG_LIMIT = HEADER_LIMIT = 16_000_000  # bytes; far above any real one, far below what could exhaust the memory
 EXTRA_LIMIT = 256_000_000
 DTYPES = {"F32": "float32", "F64": "float64", "I32": "int32", "I64": "int64", "U8": "uint8", "BOOL": "bool"}
-DTYPES |= {"I16": "int16", "U16": "uint16", "I8": "int8"}
+DTYPES |= {"F16": "float16", "I16": "int16", "U16": "uint16", "I8": "int8"}
 AGAIN = "save the model or copy the folder again"
 
 Arrays = Mapping[str, npt.NDArray[Any]]

@@ -56,14 +56,59 @@ def test_habits_are_means_of_the_half_hour():
     for place in (0, 17, 47):
         visits = x[half_hours == place]
         assert len(visits) <= DAY_MEMORY
-        assert baseline.arrays["day"][0, 0, place] == pytest.approx(visits.mean())
+        assert habits(baseline)[place] == pytest.approx(visits.mean(), abs=5e-3)
+
+
+def habits(baseline: Baseline) -> np.ndarray:
+    """Of the day, in the units of the series."""
+    return baseline.origin[0] + baseline.unit[0] * baseline.arrays["day"][0, 0].astype(float)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-6, 1e12])
+def test_habits_go_with_a_stream_that_wanders_and_grows(scale: float):
+    """Far from where it began, and many times as loud: a habit remains the mean of the last visits."""
+    random, days = np.random.default_rng(1), 120
+    t = np.arange(days * 48)
+    wave = np.sin(t * (2 * np.pi / 48))
+    x = scale * (1e4 + (1 + t / 500) * (wave + t / 1000) + 0.01 * random.normal(size=len(t)))
+    baseline, right, visits = Baseline(1, 1), np.zeros(48), 0
+    origins, worst = set(), 0.0
+    for number, value in enumerate(x):
+        baseline.update(np.array([value]), YES, np.array([1800.0 * number]))
+        visits = min(number // 48 + 1, DAY_MEMORY)
+        right[number % 48] += (value - right[number % 48]) / visits
+        origins.add(baseline.origin[0])
+        if number % 97 == 0 and number > 48:
+            worst = max(worst, np.max(np.abs(habits(baseline) - right)) / baseline.unit[0])
+    assert 3 < len(origins) < 60
+    assert worst < 0.03
+
+
+def test_a_habit_follows_what_moves_it_by_less_than_a_step():
+    days, drift = 400, 2e-4
+    baseline = Baseline(1, 1)
+    for number in range(days * 48):
+        day, place = divmod(number, 48)
+        value = (1.0 if place < 24 else -1.0) * (1 + drift * day)
+        baseline.update(np.array([value]), YES, np.array([1800.0 * number]))
+    found = habits(baseline) / np.where(np.arange(48) < 24, 1, -1) - 1
+    lag = drift * (DAY_MEMORY - 1)  # of a mean that forgets in so many visits
+    assert found.mean() == pytest.approx(drift * (days - 1) - lag, abs=1e-3)
+
+
+def test_a_value_beyond_all_measure_leaves_habits_that_are_numbers():
+    x = np.random.default_rng(3).normal(size=300)
+    x[100] = 1e150
+    baseline, _, _ = run(x, np.arange(300) * 1800.0)
+    assert np.isfinite(habits(baseline)).all()
+    assert np.isfinite(baseline.predicted).all()
 
 
 def test_a_missing_row_changes_nothing_that_is_learnt():
     x = np.random.default_rng(2).normal(size=60)
     plain, members, _ = run(x)
     gaps, others, _ = run(np.insert(x, 30, [np.nan] * 5))
-    for name in ("mean", "spread", "error", "day", "week", "count"):
+    for name in ("mean", "spread", "error", "origin", "unit", "day", "week", "count"):
         np.testing.assert_array_equal(plain.arrays[name][0, 0].ravel()[:4], gaps.arrays[name][0, 0].ravel()[:4])
     np.testing.assert_array_equal(members.level, others.level)
 

@@ -12,7 +12,7 @@ from carrousel.architecture import LSTM, Architecture, Linear
 from carrousel.engine import Engine
 from carrousel.errors import SettingError, ShapeError, TimeError
 from carrousel.online import tail
-from carrousel.online.baseline import feature_count
+from carrousel.online.baseline import WEEK, feature_count
 from carrousel.online.covariate import Scaling
 from carrousel.online.forecast import HORIZONS, head_size
 from carrousel.online.native_watch import constants
@@ -145,6 +145,32 @@ def test_covariates_say_what_numpy_says(variables: int):
 @pytest.mark.parametrize("options", [{}, {"scaling": SCALING}], ids=["values", "covariates"])
 def test_what_is_beyond_all_that_was_calm_is_what_numpy_says(options: dict[str, object]):
     assert compare(1700, 2, beyond=0.1, **options) > 3
+
+
+@pytest.mark.parametrize("isa", SETS)
+def test_every_float16_is_read_and_rounded_as_numpy_does(isa: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CARROUSEL_ISA", isa)
+    halves = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    halves = halves[np.isfinite(halves)]
+    streams = -(-len(halves) // WEEK)
+    fast, slow = Watch(engine(), streams, 1, rate=1e-2), specified(Watch(engine(), streams, 1, rate=1e-2))
+    row = np.arange(streams)
+    state = kept(slow)
+    state["baseline.week"].reshape(-1)[: len(halves)] = halves
+    state["baseline.week_visits"][...] = 1
+    state["baseline.count"][...] = 1000
+    state["baseline.unit"][...] = 1
+    # The spread is another one, so that all habits are told anew: they become half as large, or a thousandth.
+    state["baseline.spread"][:, 0] = 16.5 * 2.0 ** (row % 12) * (1 + row / streams)
+    state["baseline.mean"][:, 0] = row % 7
+    fast.load(state)
+    slow.load(state)
+    for watch in (fast, slow):
+        watch.step(np.full((streams, 1), np.nan), np.zeros(streams))
+    assert (slow.state["baseline.unit"] > 16).all()
+    np.testing.assert_array_equal(
+        fast.state["baseline.week"].view(np.uint16), slow.state["baseline.week"].view(np.uint16)
+    )
 
 
 def test_bins_that_fill_say_what_numpy_says():
