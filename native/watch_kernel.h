@@ -27,8 +27,8 @@ struct WatchRules {
         WatchList HORIZONS, QUANTILES, LOG_SPREAD;
         std::size_t CANDIDATES;
         double OFFSET, LEAST_SPREAD, GAP;
-        std::size_t MIDDLE, length, head_size;  // these three follow from the others
-        double LOG_STEP, LOG_EDGE;              // log(QUANTILES[1] / QUANTILES[0]), log(2 QUANTILES[0]): so do these
+        std::size_t MIDDLE, length, waiting, head_size;  // these follow from the others
+        double LOG_STEP, LOG_EDGE;  // log(QUANTILES[1] / QUANTILES[0]), log(2 QUANTILES[0]): so do these
     } forecast;
     struct {
         WatchList TOPS;
@@ -40,7 +40,7 @@ struct WatchRules {
         double TAIL, PRIOR, EXCESS, MEMORY, YOUNG;
     } tail;
     struct {
-        std::size_t HOLD, WARM, CALM;
+        std::size_t HOLD, PART, WARM, CALM;
         double SECOND, TOP, EXCESSES, ORDINARY, ELSEWHERE_ROWS;
         WatchList ELSEWHERE;
     } alarm;
@@ -95,10 +95,9 @@ struct WatchTail {
 
 struct WatchDrift {
     std::uint8_t *present, *above;
-    std::int32_t* blocks;
-    double *sample, *edge, *usual;
-    float *recent, *spread;
-    double* score;
+    std::int16_t* blocks;
+    double *origin, *edge;
+    float *learnt, *score;
 };
 
 // The arrays that the Python components own, C order, N first; of season, trend and drift, N before K and behind all
@@ -111,8 +110,10 @@ struct WatchState {
         double *time, *interval;
     } baseline;
     struct {
-        float* ring;
-        double *mean, *scale;
+        float* middle;
+        std::uint16_t* gaps;  // float16
+        double* mean;
+        float* scale;
         std::int64_t* made;
     } forecast;
     struct {
@@ -123,8 +124,7 @@ struct WatchState {
     WatchTail tail, scores, onsets;
     struct {
         float* recent;
-        std::int64_t *rows, *seen, *calm;
-        std::uint8_t* incident;
+        std::uint8_t *row, *seen, *calm, *incident;
     } alarm;
     struct {
         float *mean, *spread, *latest;

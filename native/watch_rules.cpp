@@ -78,11 +78,9 @@ public:
         find(part + ".present", into.present, rows);
         find(part + ".above", into.above, edges * rows);
         find(part + ".blocks", into.blocks, rows);
-        find(part + ".sample", into.sample, w.drift.SAMPLES * rows);
+        find(part + ".origin", into.origin, rows);
         find(part + ".edge", into.edge, edges * rows);
-        find(part + ".usual", into.usual, edges * rows);
-        find(part + ".recent", into.recent, w.drift.scales * edges * rows);
-        find(part + ".spread", into.spread, w.drift.scales * edges * rows);
+        find(part + ".learnt", into.learnt, (1 + 2 * w.drift.scales) * edges * rows);
         find(part + ".score", into.score, rows);
     }
     void find(const std::string& name, WatchMoving& into, std::size_t scales, std::size_t longest) const {
@@ -159,6 +157,7 @@ WatchRules read_rules(const WatchNumbers& all, const WatchArrays& given, std::si
     numbers.read("tail.YOUNG", w.tail.YOUNG);
     numbers.read("tail.FULL", w.tail.FULL);
     numbers.read("alarm.HOLD", w.alarm.HOLD);
+    numbers.read("alarm.PART", w.alarm.PART);
     numbers.read("alarm.WARM", w.alarm.WARM);
     numbers.read("alarm.CALM", w.alarm.CALM);
     numbers.read("alarm.SECOND", w.alarm.SECOND);
@@ -243,6 +242,7 @@ WatchRules read_rules(const WatchNumbers& all, const WatchArrays& given, std::si
         if (!(f.HORIZONS.at[k] >= 1 && f.HORIZONS.at[k] <= LONGEST))
             throw Error("watch: expected forecast.HORIZONS of at least 1");
         f.length = std::max(f.length, static_cast<std::size_t>(f.HORIZONS.at[k]));
+        f.waiting += static_cast<std::size_t>(f.HORIZONS.at[k]);
     }
     f.MIDDLE = f.QUANTILES.count / 2;
     f.head_size = f.CANDIDATES + 2 + f.QUANTILES.count - 1;
@@ -252,6 +252,9 @@ WatchRules read_rules(const WatchNumbers& all, const WatchArrays& given, std::si
     // What the kernel is written for: transposes of 8 by 8, bytes, and the statistics that it has a formula of.
     if (w.tail.BINS < 8 || w.tail.BINS > 256 || w.tail.FULL % 2 == 0 || w.tail.FULL < 3 || w.tail.FULL > 65535)
         throw Error("watch: expected tail.BINS from 8 to 256, and an odd tail.FULL up to 65535");
+    if (w.alarm.HOLD % w.alarm.PART != 0 || w.alarm.HOLD + w.alarm.PART > 255 || w.alarm.WARM > 254 ||
+        w.alarm.CALM > 254)
+        throw Error("watch: expected alarm.HOLD of whole parts, and that, alarm.WARM and alarm.CALM in a byte");
     const auto& m = w.member;
     if (m.SPAN > WATCH_SPAN || m.SPAN > m.EVERY * m.KEPT || !(m.FAR > 0 && m.FAR * static_cast<double>(m.STEPS) <= 127))
         throw Error("watch: expected stretches of the sizes that the kernel is written for");
@@ -260,7 +263,9 @@ WatchRules read_rules(const WatchNumbers& all, const WatchArrays& given, std::si
         throw Error("watch: expected member.TOPS for " + std::to_string(horizons) + " horizons and 4 statistics");
     // A part of a cycle and a visit to it are bytes, as are the rows of a block; the last four means make a line.
     if (w.season.BINS > 255 || 2 * w.season.MEMORY > 255 || w.trend.BLOCK > 255 || w.drift.BLOCK > 255 ||
-        w.trend.YOUNG != 4 || w.trend.RECENT < 4 || w.trend.RECENT > WATCH_RECENT || w.drift.SAMPLES > WATCH_SAMPLES)
+        w.trend.YOUNG != 4 || w.trend.RECENT < 4 || w.trend.RECENT > WATCH_RECENT || w.drift.SAMPLES > WATCH_SAMPLES ||
+        w.drift.SAMPLES > (1 + 2 * w.drift.scales) * w.drift.RANKS.count ||
+        w.drift.SAMPLES + w.drift.LONGEST > INT16_MAX)
         throw Error("watch: expected a season, a trend and a drift of the sizes that the kernel is written for");
     for (std::size_t b = 0; b < w.drift.RANKS.count; ++b)
         if (!(w.drift.RANKS.at[b] >= 0 && w.drift.RANKS.at[b] < static_cast<double>(w.drift.SAMPLES)))
@@ -292,8 +297,8 @@ WatchState find_state(const WatchArrays& given, const WatchRules& w) {
     arrays.find("baseline.week_visits", s.baseline.week_visits, rows * w.baseline.WEEK);
     arrays.find("baseline.time", s.baseline.time, batch);
     arrays.find("baseline.interval", s.baseline.interval, batch);
-    arrays.find("forecast.ring", s.forecast.ring,
-                rows * w.forecast.length * w.forecast.HORIZONS.count * w.forecast.QUANTILES.count);
+    arrays.find("forecast.middle", s.forecast.middle, rows * w.forecast.waiting);
+    arrays.find("forecast.gaps", s.forecast.gaps, rows * w.forecast.waiting * (w.forecast.QUANTILES.count - 1), 'e');
     arrays.find("forecast.mean", s.forecast.mean, rows * w.forecast.length);
     arrays.find("forecast.scale", s.forecast.scale, rows * w.forecast.length);
     arrays.find("forecast.made", s.forecast.made, batch);
@@ -307,8 +312,8 @@ WatchState find_state(const WatchArrays& given, const WatchRules& w) {
     arrays.find("tail", s.tail, rows, w.member.TOPS.count * w.tail.BINS);
     arrays.find("scores", s.scores, batch, w.tail.BINS);
     arrays.find("onsets", s.onsets, batch, w.tail.BINS);
-    arrays.find("alarm.recent", s.alarm.recent, batch * w.alarm.HOLD);
-    arrays.find("alarm.rows", s.alarm.rows, batch);
+    arrays.find("alarm.recent", s.alarm.recent, batch * (w.alarm.HOLD / w.alarm.PART + 1));
+    arrays.find("alarm.row", s.alarm.row, batch);
     arrays.find("alarm.seen", s.alarm.seen, batch);
     arrays.find("alarm.calm", s.alarm.calm, batch);
     arrays.find("alarm.incident", s.alarm.incident, batch);

@@ -67,7 +67,8 @@ INLINE float largest(const float* x, size_t n) {
 void update_alarm(Block& block, const WatchReadings& out) {
     const WatchRules& w = block.w;
     const auto& a = block.s.alarm;
-    const size_t K = w.variables, M = w.member.TOPS.count, HOLD = w.alarm.HOLD;
+    const size_t K = w.variables, M = w.member.TOPS.count, HOLD = w.alarm.HOLD, PART = w.alarm.PART;
+    const size_t parts = HOLD / PART;
     double* observed = block.others;  // (streams) 1 or 0
     for (size_t stream = 0; stream < block.streams; ++stream) {
         const size_t n = block.n + stream;
@@ -75,13 +76,15 @@ void update_alarm(Block& block, const WatchReadings& out) {
         for (size_t k = 0; k < K; ++k) ok |= block.ok[stream * K + k] != 0;
         observed[stream] = ok;
         const double score = ok ? join(w, block.surprise + stream * K * M, K, M) : 0.0;
-        out.warming[n] = a.seen[n] < static_cast<std::int64_t>(w.alarm.WARM);
-        float* recent = a.recent + n * HOLD;
-        const float most = largest(recent, HOLD);
+        out.warming[n] = a.seen[n] < w.alarm.WARM;
+        float* recent = a.recent + n * (parts + 1);
+        float& now = recent[smaller(a.row[n] / PART, parts)];
+        now = a.row[n] % PART == 0 ? 0.0f : now;  // a part begins
+        const float most = largest(recent, parts + 1);
         const double onset = score > static_cast<double>(most) ? score : 0.0;
-        recent[modulo(a.rows[n], HOLD)] = static_cast<float>(score);
-        ++a.rows[n];
-        a.seen[n] += ok;
+        now = maximum(now, static_cast<float>(score));
+        a.row[n] = static_cast<std::uint8_t>((a.row[n] + 1U) % (HOLD + PART));
+        a.seen[n] = static_cast<std::uint8_t>(smaller(a.seen[n] + (ok ? 1U : 0U), w.alarm.WARM));
         out.score[n] = block.score_y[2 * stream] = score;
         out.onset[n] = onset;
         block.score_y[2 * stream + 1] = a.incident[n] != 0 ? 0.0 : onset;  // the candidate
@@ -99,15 +102,15 @@ void update_alarm(Block& block, const WatchReadings& out) {
         const double candidate = block.score_y[2 * stream + 1];
         const double p_value = out.p_value[n] = ok ? block.score_p[2 * stream] : 1.0;
         const double rare = out.rarity[n] = candidate > 0 ? rarity[stream] : 1.0;
-        const bool learnt = ok && a.seen[n] > static_cast<std::int64_t>(w.alarm.WARM / 3);
+        const bool learnt = ok && a.seen[n] > w.alarm.WARM / 3;
         learn(w, tails[0], n, 1, block.score_bin + 2 * stream, 1, learnt);
         learn(w, tails[1], n, 1, block.score_bin + 2 * stream + 1, 1, learnt);
         const bool running = a.incident[n] != 0;
         const double promised = w.per_second ? w.rate * block.s.baseline.interval[n] : w.rate;
         const bool fires = ok && !out.warming[n] && candidate > 0 && rare * w.factor <= promised;
         const bool odd = ok && p_value <= w.alarm.ORDINARY;
-        a.calm[n] = fires || odd ? 0 : a.calm[n] + 1;
-        a.incident[n] = (running && a.calm[n] < static_cast<std::int64_t>(w.alarm.CALM)) || fires;
+        a.calm[n] = fires || odd ? 0 : static_cast<std::uint8_t>(smaller(a.calm[n] + 1U, w.alarm.CALM));
+        a.incident[n] = (running && a.calm[n] < w.alarm.CALM) || fires;
         out.alarm[n] = fires;
         out.incident[n] = a.incident[n];
     }

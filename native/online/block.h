@@ -55,7 +55,7 @@ struct Block {
     double *score_y = nullptr, *score_share = nullptr, *score_p = nullptr;     // (streams, 2): score, onset
     size_t* score_bin = nullptr;                                               // (streams, 2)
     double *some = nullptr, *others = nullptr;                                 // whatever a function needs
-    const float** pointers = nullptr;                                          // (rows, H)
+    double* quantiles = nullptr;                                               // (rows, H, Q)
     std::int32_t* sums = nullptr;                                              // (BINS, 8)
     std::int32_t* lines = nullptr;                                             // (EVERY, member_line)
 
@@ -82,7 +82,7 @@ struct Block {
         const size_t most = rows * (H + 1) * (2 * Q + w.forecast.CANDIDATES + 4) + 4 * LANES;
         some = room.of<double>(most);
         others = room.of<double>(most);
-        pointers = room.of<const float*>(rows * H);
+        quantiles = room.of<double>(rows * H * Q);
         sums = room.of<std::int32_t>(w.tail.BINS * LANES);
         lines = room.of<std::int32_t>(w.member.EVERY * member_line(w));
         return room.used();

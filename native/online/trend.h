@@ -21,9 +21,10 @@ INLINE void line_variance(const double* weights, size_t stride, double& level, d
 }
 
 // Ascending, what is no number last.
-INLINE void sort(double* x, size_t n) {
+template <class T>
+INLINE void sort(T* x, size_t n) {
     for (size_t i = 1; i < n; ++i) {
-        const double moved = x[i];
+        const T moved = x[i];
         size_t j = i;
         for (; j > 0 && (moved < x[j - 1] || (x[j - 1] != x[j - 1] && moved == moved)); --j) x[j] = x[j - 1];
         x[j] = moved;

@@ -62,6 +62,7 @@ Numbers numbers() {
             {"tail.YOUNG", {5}},
             {"tail.FULL", {301}},
             {"alarm.HOLD", {6}},
+            {"alarm.PART", {2}},
             {"alarm.WARM", {10}},
             {"alarm.CALM", {3}},
             {"alarm.SECOND", {0.5}},
@@ -159,9 +160,10 @@ public:
         add<std::uint8_t>("baseline.week_visits", 'B', rows * 7);
         add<double>("baseline.time", 'd', batch);
         add<double>("baseline.interval", 'd', batch);
-        add<float>("forecast.ring", 'f', rows * 3 * 3 * 5);
+        add<float>("forecast.middle", 'f', rows * 6);
+        add<std::uint16_t>("forecast.gaps", 'e', rows * 6 * 4);
         add<double>("forecast.mean", 'd', rows * 3);
-        add<double>("forecast.scale", 'd', rows * 3);
+        add<float>("forecast.scale", 'f', rows * 3);
         add<std::int64_t>("forecast.made", 'l', batch);
         add<double>("members.low", 'd', rows, std::numeric_limits<double>::infinity());
         add<double>("members.high", 'd', rows, -std::numeric_limits<double>::infinity());
@@ -175,9 +177,9 @@ public:
             add<float>(std::string(name) + ".weight", 'f', all ? rows : batch, 1);
             add<float>(std::string(name) + ".seen", 'f', all ? rows : batch);
         }
-        add<float>("alarm.recent", 'f', batch * 6);
-        for (const char* name : {"rows", "seen", "calm"}) add<std::int64_t>(std::string("alarm.") + name, 'l', batch);
-        add<std::uint8_t>("alarm.incident", 'B', batch);
+        add<float>("alarm.recent", 'f', batch * 4);
+        for (const char* name : {"row", "seen", "calm", "incident"})
+            add<std::uint8_t>(std::string("alarm.") + name, 'B', batch);
         underneath(rows);
         if (covariates > 0) beside(rows, covariates);
     }
@@ -267,13 +269,11 @@ private:
         for (const std::string name : {"value_drift", "residual_drift"}) {
             add<std::uint8_t>(name + ".present", 'B', rows);
             add<std::uint8_t>(name + ".above", 'B', 3 * rows);
-            add<std::int32_t>(name + ".blocks", 'i', rows);
-            add<double>(name + ".sample", 'd', 7 * rows);
+            add<std::int16_t>(name + ".blocks", 'h', rows);
+            add<double>(name + ".origin", 'd', rows);
             add<double>(name + ".edge", 'd', 3 * rows, none);
-            add<double>(name + ".usual", 'd', 3 * rows);
-            add<float>(name + ".recent", 'f', 2 * 3 * rows);
-            add<float>(name + ".spread", 'f', 2 * 3 * rows);
-            add<double>(name + ".score", 'd', rows);
+            add<float>(name + ".learnt", 'f', 5 * 3 * rows);
+            add<float>(name + ".score", 'f', rows);
         }
         add<double>("value_drift.table", 'd', 4 * 2 * 21, 0.5);
     }
@@ -396,9 +396,13 @@ TEST(a_watch_refuses_what_does_not_fit) {
     wrong = numbers();
     wrong["forecast.HORIZONS"] = {1, 3};
     wrong["member.TOPS"] = {1, 2, 3, 4, 5, 6};
-    CHECK_REFUSED(streams.watch(wrong), "watch: expected an array forecast.ring of 60 numbers, 'f'");
-    streams.arrays["alarm.rows"].kind = 'd';
-    CHECK_REFUSED(streams.watch(numbers()), "watch: expected an array alarm.rows of 2 numbers, 'l'");
-    streams.arrays.erase("alarm.rows");
-    CHECK_REFUSED(streams.watch(numbers()), "watch: expected an array alarm.rows of 2 numbers, 'l'");
+    CHECK_REFUSED(streams.watch(wrong), "watch: expected an array forecast.middle of 8 numbers, 'f'");
+    wrong = numbers();
+    wrong["alarm.PART"] = {4};
+    CHECK_REFUSED(streams.watch(wrong),
+                  "watch: expected alarm.HOLD of whole parts, and that, alarm.WARM and alarm.CALM in a byte");
+    streams.arrays["alarm.row"].kind = 'd';
+    CHECK_REFUSED(streams.watch(numbers()), "watch: expected an array alarm.row of 2 numbers, 'B'");
+    streams.arrays.erase("alarm.row");
+    CHECK_REFUSED(streams.watch(numbers()), "watch: expected an array alarm.row of 2 numbers, 'B'");
 }
