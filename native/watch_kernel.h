@@ -96,7 +96,7 @@ struct WatchTail {
 struct WatchDrift {
     std::uint8_t *present, *above;
     std::int16_t* blocks;
-    double *origin, *edge;
+    double* edge;
     float *learnt, *score;
 };
 
@@ -104,7 +104,8 @@ struct WatchDrift {
 // else.
 struct WatchState {
     struct {
-        double *count, *mean, *spread, *last, *previous, *error, *origin, *unit;
+        double *count, *mean, *spread, *last, *previous, *origin, *unit;
+        float* error;
         std::uint16_t *day, *week;  // float16
         std::uint8_t *day_visits, *week_visits;
         double *time, *interval;
@@ -117,7 +118,8 @@ struct WatchState {
         std::int64_t* made;
     } forecast;
     struct {
-        double *low, *high, *level, *change, *usual_change;
+        double *low, *high, *usual_change;
+        float *level, *change;
         std::int8_t* kept;
         std::int64_t* rows;
     } members;
@@ -127,18 +129,21 @@ struct WatchState {
         std::uint8_t *row, *seen, *calm, *incident;
     } alarm;
     struct {
-        float *mean, *spread, *latest;
-        std::uint8_t* visits;
-        double *sums, *origin, *visit, *said;
-        std::uint8_t* apart;
+        std::uint16_t *mean, *latest, *spread;  // the upper bits of float32
+        std::uint8_t *mean_rest, *latest_rest, *visits;
+        double *sums, *origin, *visit;
+        float* said;
+        std::uint8_t *apart, *parts;
         double* period;
-        std::int64_t *parts, *part, *rows;
+        std::int16_t* part;
+        std::int64_t* rows;
     } season;
     struct {
         double *line, *weights, *bound, *sums, *elapsed;
         std::uint8_t* present;
         std::int32_t* blocks;
-        double *means, *spread, *runs, *recent;
+        float *means, *spread;
+        double *runs, *recent;
         std::uint8_t* lost;
         std::int64_t* since;
         WatchMoving table;

@@ -78,7 +78,6 @@ public:
         find(part + ".present", into.present, rows);
         find(part + ".above", into.above, edges * rows);
         find(part + ".blocks", into.blocks, rows);
-        find(part + ".origin", into.origin, rows);
         find(part + ".edge", into.edge, edges * rows);
         find(part + ".learnt", into.learnt, (1 + 2 * w.drift.scales) * edges * rows);
         find(part + ".score", into.score, rows);
@@ -320,6 +319,8 @@ WatchState find_state(const WatchArrays& given, const WatchRules& w) {
     arrays.find("season.mean", s.season.mean, w.season.BINS * rows);
     arrays.find("season.spread", s.season.spread, w.season.BINS * rows);
     arrays.find("season.latest", s.season.latest, w.season.BINS * rows);
+    arrays.find("season.mean_rest", s.season.mean_rest, w.season.BINS * rows);
+    arrays.find("season.latest_rest", s.season.latest_rest, w.season.BINS * rows);
     arrays.find("season.visits", s.season.visits, w.season.BINS * rows);
     arrays.find("season.sums", s.season.sums, WATCH_SUMS * rows);
     arrays.find("season.origin", s.season.origin, rows);

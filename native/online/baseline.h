@@ -106,10 +106,10 @@ void update(Block& block) {
             const bool young = count <= rule.SETTLED;
             double rate = ok && count > 1 ? maximum(1 / maximum(count - 1, 1), 1 / rule.ERROR_MEMORY) : 0.0;
             for (size_t j = 0; j < 4; ++j) {
-                double& error = b.error[4 * r + j];
-                usual[j] = error;
+                const double error = usual[j] = b.error[4 * r + j];
                 const double limit = young ? INFINITE : 10 * error + 0.5 * scale;
-                error += (minimum(magnitude(value - predicted[j]), limit) - error) * rate;
+                const double moved = (minimum(magnitude(value - predicted[j]), limit) - error) * rate;
+                b.error[4 * r + j] = static_cast<float>(error + moved);
             }
             const double reach = young ? INFINITE : 6 * scale;
             const double moved = minimum(maximum(value - b.mean[r], -reach), reach);
@@ -148,7 +148,8 @@ void features(Block& block, float* out) {
                 column[(2 + 2 * h) * rows + i] = (habit.day - mean) / scale;
                 column[(3 + 2 * h) * rows + i] = (habit.week - mean) / scale;
             }
-            for (size_t j = 0; j < 4; ++j) error[4 * i + j] = maximum(b.error[4 * r + j] / scale, 1e-3);
+            for (size_t j = 0; j < 4; ++j)
+                error[4 * i + j] = maximum(static_cast<double>(b.error[4 * r + j]) / scale, 1e-3);
             float* known = out + r * F + 2 + 2 * H + 4;
             const size_t day = r * w.baseline.DAY + at[0].day, week = r * w.baseline.WEEK + at[0].week;
             known[0] = static_cast<float>(minimum(b.day_visits[day] / 10.0, 1));

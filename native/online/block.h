@@ -16,9 +16,9 @@ INLINE void fetch(const void* from, size_t ahead, size_t bytes) {
 }
 constexpr size_t AHEAD = 2;  // rows, or eight histograms
 
-// Numbers of a line of kept rows: filled up to 64, and the first ones once more behind them.
+// Numbers of a line of kept rows: filled up to 48, and the first ones once more behind them.
 INLINE size_t member_line(const WatchRules& w) {
-    return (w.member.KEPT + 63) / 64 * 64 + ((w.member.SPAN - 1) / w.member.EVERY + 15) / 16 * 16;
+    return (w.member.KEPT + 47) / 48 * 48 + ((w.member.SPAN - 1) / w.member.EVERY + 15) / 16 * 16;
 }
 
 // Arrays of a block, one behind the other in the memory that it works in. Up to LANES numbers behind the end of one may

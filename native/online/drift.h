@@ -21,8 +21,9 @@ INLINE double number_of(std::int32_t key) {
 void learn_edges(const WatchRules& w, const WatchDrift& d, size_t r, size_t block, double x) {
     constexpr std::int32_t highest = 0x7ff00000, lowest = -highest - 1;
     const size_t R = w.streams * w.variables, samples = w.drift.SAMPLES, B = w.drift.RANKS.count;
-    if (block == 0) d.origin[r] = magnitude(x) < INFINITE ? x : 0.0;
-    const std::int32_t key = key_of(x - d.origin[r]);
+    if (block == 0) d.edge[r] = magnitude(x) < INFINITE ? x : 0.0;
+    const double origin = d.edge[r];  // while they are learnt
+    const std::int32_t key = key_of(x - origin);
     __builtin_memcpy(d.learnt + block * R + r, &key, sizeof(key));
     d.score[r] = 0;
     if (block != samples - 1) return;
@@ -35,7 +36,7 @@ void learn_edges(const WatchRules& w, const WatchDrift& d, size_t r, size_t bloc
         const std::int32_t beside = lower             ? (found > lowest ? found - 1 : lowest)
                                     : found < highest ? found + 1
                                                       : highest;
-        double edge = d.origin[r] + number_of(beside);
+        double edge = origin + number_of(beside);
         if (lower && edge == edge && edge != -INFINITE) {  // the next smaller number
             const std::uint64_t bits = bits_of(edge == 0 ? -0.0 : edge);
             edge = from_bits(edge > 0 ? bits - 1 : bits + 1);

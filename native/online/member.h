@@ -12,7 +12,7 @@ constexpr size_t WIDE = 16;
 constexpr size_t WIDE = 8;
 #endif
 using Whole = std::int32_t __attribute__((vector_size(4 * WIDE)));
-constexpr size_t TOGETHER = 4;
+constexpr size_t TOGETHER = 3;
 using WholeLoose = std::int32_t __attribute__((vector_size(4 * WIDE), aligned(4), may_alias));
 
 constexpr std::int32_t COUNTING[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
@@ -131,13 +131,16 @@ void update_members(Block& block) {
         if (count > w.member.SEASONED)
             for (size_t j = 2; j < 4; ++j) best = usual[j] < usual[best] ? j : best;
         const double off = (x - predicted[best]) / maximum(usual[best], grain);
-        if (ok) m.level[r] += (minimum(maximum(off, -8), 8) - m.level[r]) / static_cast<double>(w.member.LEVEL_ROWS);
-        plain[3 * i + 1] = magnitude(m.level[r]);
+        const double level = m.level[r], varies = m.change[r];
+        const double moved = (minimum(maximum(off, -8), 8) - level) / static_cast<double>(w.member.LEVEL_ROWS);
+        if (ok) m.level[r] = static_cast<float>(level + moved);
+        plain[3 * i + 1] = magnitude(static_cast<double>(m.level[r]));
 
         const double step = magnitude(x - predicted[0]);
         const double ratio = minimum(step / maximum(m.usual_change[r], grain), 8);
-        if (ok) m.change[r] += (ratio - m.change[r]) / static_cast<double>(w.member.VARIANCE_ROWS);
-        change[i] = (m.change[r] + 0.02) / 1.02;
+        const double turned = (ratio - varies) / static_cast<double>(w.member.VARIANCE_ROWS);
+        if (ok) m.change[r] = static_cast<float>(varies + turned);
+        change[i] = (static_cast<double>(m.change[r]) + 0.02) / 1.02;
         const double rate = ok && count > 1 ? maximum(1 / maximum(count - 1, 1), 1 / 500.0) : 0.0;
         const double reach = old ? 10 * m.usual_change[r] + 0.05 * scale : INFINITE;
         m.usual_change[r] += rate * (minimum(step, reach) - m.usual_change[r]);

@@ -243,13 +243,14 @@ std::int8_t judge_trend(const WatchRules& w, const WatchState& s, size_t r, std:
     for (size_t j = 0; j < J; ++j) {
         const size_t at = j * length + k;
         const double judge = t.table.judge[at];
-        double& mean = t.means[j * R + r];
-        double& spread = t.spread[j * R + r];
+        double mean = t.means[j * R + r], spread = t.spread[j * R + r];
         mean += (z - mean) * t.table.gain[at];
         const double usual = mean * mean / (t.table.variance[at] + BLOCK * of_level);
         const double known = greater(spread, rule.WHITE);
         if (left == J && judge > 0 && (usual * judge >= known || astray)) left = j;
         spread += (lesser(usual, judge > 0 ? known * rule.CLIP : INFINITE) - spread) * t.table.remember[at];
+        t.means[j * R + r] = static_cast<float>(mean);
+        t.spread[j * R + r] = static_cast<float>(spread);
         spreads[j] = spread;
         longest = j == 0 ? spread : greater(longest, spread);
     }

@@ -152,7 +152,7 @@ public:
         const std::size_t rows = batch * variables;
         for (const char* name : {"count", "mean", "spread", "last", "previous"})
             add<double>(std::string("baseline.") + name, 'd', rows);
-        add<double>("baseline.error", 'd', rows * 4);
+        add<float>("baseline.error", 'f', rows * 4);
         for (const char* name : {"origin", "unit"}) add<double>(std::string("baseline.") + name, 'd', rows);
         add<std::uint16_t>("baseline.day", 'e', rows * 5);
         add<std::uint16_t>("baseline.week", 'e', rows * 7);
@@ -167,8 +167,8 @@ public:
         add<std::int64_t>("forecast.made", 'l', batch);
         add<double>("members.low", 'd', rows, std::numeric_limits<double>::infinity());
         add<double>("members.high", 'd', rows, -std::numeric_limits<double>::infinity());
-        for (const char* name : {"level", "change", "usual_change"})
-            add<double>(std::string("members.") + name, 'd', rows);
+        for (const char* name : {"level", "change"}) add<float>(std::string("members.") + name, 'f', rows);
+        add<double>("members.usual_change", 'd', rows);
         add<std::int8_t>("members.kept", 'b', rows * 2 * 13);
         add<std::int64_t>("members.rows", 'l', batch);
         for (const char* name : {"tail", "scores", "onsets"}) {
@@ -241,16 +241,18 @@ private:
     // Season, trend and drifts, fresh.
     void underneath(std::size_t rows) {
         constexpr double none = std::numeric_limits<double>::quiet_NaN();
-        for (const char* name : {"mean", "spread", "latest"}) add<float>(std::string("season.") + name, 'f', 11 * rows);
-        add<std::uint8_t>("season.visits", 'B', 11 * rows);
+        for (const char* name : {"mean", "spread", "latest"})
+            add<std::uint16_t>(std::string("season.") + name, 'H', 11 * rows);
+        for (const char* name : {"mean_rest", "latest_rest", "visits"})
+            add<std::uint8_t>(std::string("season.") + name, 'B', 11 * rows);
         add<double>("season.sums", 'd', 7 * rows);
         add<double>("season.origin", 'd', rows, none);
         add<double>("season.visit", 'd', 2 * rows);
-        add<double>("season.said", 'd', 3 * rows, none);
+        add<float>("season.said", 'f', 3 * rows, none);
         add<std::uint8_t>("season.apart", 'B', rows);
         add<double>("season.period", 'd', batch_, 1);
-        add<std::int64_t>("season.parts", 'l', batch_);
-        add<std::int64_t>("season.part", 'l', batch_, -1);
+        add<std::uint8_t>("season.parts", 'B', batch_);
+        add<std::int16_t>("season.part", 'h', batch_, -1);
         add<std::int64_t>("season.rows", 'l', batch_);
         add<double>("trend.line", 'd', 6 * rows, none);
         add<double>("trend.weights", 'd', 6 * rows, none);
@@ -259,8 +261,8 @@ private:
         add<double>("trend.elapsed", 'd', rows);
         add<std::uint8_t>("trend.present", 'B', rows, 1);
         add<std::int32_t>("trend.blocks", 'i', rows, -1);
-        add<double>("trend.means", 'd', 3 * rows);
-        add<double>("trend.spread", 'd', 3 * rows);
+        add<float>("trend.means", 'f', 3 * rows);
+        add<float>("trend.spread", 'f', 3 * rows);
         add<double>("trend.runs", 'd', 18 * rows);
         add<double>("trend.recent", 'd', 5 * rows);
         add<std::uint8_t>("trend.lost", 'B', rows);
@@ -270,7 +272,6 @@ private:
             add<std::uint8_t>(name + ".present", 'B', rows);
             add<std::uint8_t>(name + ".above", 'B', 3 * rows);
             add<std::int16_t>(name + ".blocks", 'h', rows);
-            add<double>(name + ".origin", 'd', rows);
             add<double>(name + ".edge", 'd', 3 * rows, none);
             add<float>(name + ".learnt", 'f', 5 * 3 * rows);
             add<float>(name + ".score", 'f', rows);

@@ -281,8 +281,8 @@ def test_the_score_a_reading_gave_does_not_change_behind_it():
     assert not any(r.drift.any() for r in readings)
 
 
-def test_memory_is_at_most_two_hundred_bytes_a_stream():
-    assert sum(array.nbytes for array in Drift(10, 1).state.values()) <= 10 * 200
+def test_memory_is_at_most_192_bytes_a_stream():
+    assert sum(array.nbytes for array in Drift(10, 1).state.values()) <= 10 * 192
 
 
 def test_keys_are_in_the_order_of_the_numbers_and_tell_a_millionth_apart():

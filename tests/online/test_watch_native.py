@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carrousel import native
+from carrousel import Detector, native
 from carrousel.architecture import LSTM, Architecture, Linear
 from carrousel.engine import Engine
 from carrousel.errors import SettingError, ShapeError, TimeError
@@ -343,6 +343,6 @@ def test_any_state_is_survived(options: dict[str, object]):
             watch.step(random.normal(size=(4, width)), random.normal(size=4))
 
 
-def test_a_stream_takes_at_most_16_kilobytes():
-    watch = Watch(engine(), 100, 1, rate=1e-2)
-    assert sum(array.nbytes for array in watch.state.values()) <= 100 * 16 * 1024
+def test_a_stream_takes_at_most_4096_bytes():
+    watch = Detector.online().watch(100)
+    assert sum(array.nbytes for array in watch.state.values()) <= 100 * 4096

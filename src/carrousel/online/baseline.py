@@ -54,7 +54,7 @@ class Baseline(Online):
                 "spread": Field(each),
                 "last": Field(each),
                 "previous": Field(each),
-                "error": Field((variables, 4)),
+                "error": Field((variables, 4), "float32"),
                 "origin": Field(each),
                 "unit": Field(each),
                 "day": Field((variables, DAY), "float16"),  # habits less `origin`, in `unit`

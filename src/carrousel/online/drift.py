@@ -115,8 +115,7 @@ class Drift(Online):
                 "present": Field(shape=each, dtype="uint8"),  # rows of the block that is being counted
                 "above": Field(shape=edges, dtype="uint8", axis=1),  # those of them above each edge
                 "blocks": Field(shape=each, dtype="int16"),
-                "origin": Field(shape=each),  # the first value that edges are learnt from
-                "edge": Field(shape=edges, axis=1, start=np.nan),
+                "edge": Field(shape=edges, axis=1, start=np.nan),  # while they are learnt, the first is the first value
                 # The usual shares above each edge, the recent ones of each scale and how far they go from those; the
                 # keys of the sample, int32, while there are no edges.
                 "learnt": Field(shape=((1 + 2 * _J) * _B, *each), dtype="float32", axis=1),
@@ -201,9 +200,9 @@ class Drift(Online):
         """Keep the last values of the blocks; the last of them gives the edges."""
         flat, keys = self._flat, self._flat["learnt"].view(np.int32)
         value, first = x[at], blocks == 0
-        flat["origin"][at[first]] = np.where(np.isfinite(value), value, 0.0)[first]
+        flat["edge"][0, at[first]] = np.where(np.isfinite(value), value, 0.0)[first]
         with np.errstate(over="ignore"):  # below the least finite value lies minus infinity
-            keys[blocks, at] = key_of(value - flat["origin"][at])
+            keys[blocks, at] = key_of(value - flat["edge"][0, at])
             flat["score"][at] = 0.0
             last = at[blocks == SAMPLES - 1]
             if len(last):
@@ -211,7 +210,7 @@ class Drift(Online):
                 # A key's width to that side on which what is alike belongs.
                 edge[:LOWER] = np.maximum(edge[:LOWER] - 1, _LOWEST)
                 edge[LOWER:] = np.minimum(edge[LOWER:] + 1, _HIGHEST)
-                flat["edge"][:, last] = flat["origin"][last] + number_of(edge)
+                flat["edge"][:, last] = flat["edge"][0, last] + number_of(edge)
                 flat["edge"][:LOWER, last] = np.nextafter(flat["edge"][:LOWER, last], -np.inf)
                 flat["learnt"][:, last] = 0.0
 

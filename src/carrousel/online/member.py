@@ -32,7 +32,7 @@ MEMBERS = ("forecast", "horizon", "range", "level", "variance", "shape")
 TOPS = (5.0, 5.0, 3.0, 4.0, 4.0, 3.0)
 """Where the bins of each member's statistic end: what is beyond is as rare as can be."""
 LEVEL_ROWS, VARIANCE_ROWS = 8, 8
-SPAN, EVERY, KEPT = 24, 8, 64  # rows of a stretch, rows between two of them, and how many begin in the rows kept
+SPAN, EVERY, KEPT = 24, 8, 48  # rows of a stretch, rows between two of them, and how many begin in the rows kept
 FAR, STEPS = 6.0, 21  # spreads beyond which a kept row is clipped, steps in which one spread is kept: an int8 holds all
 FEWEST = 9  # stretches without which none is strange
 SEASONED = 300  # rows before the habits of day and week are believed
@@ -49,8 +49,8 @@ class Members(Online):
             {
                 "low": Field(each, start=np.inf),
                 "high": Field(each, start=-np.inf),
-                "level": Field(each),
-                "change": Field(each),
+                "level": Field(each, "float32"),
+                "change": Field(each, "float32"),
                 "usual_change": Field(each),
                 "kept": Field((variables, EVERY, KEPT), "int8"),  # row t at [t % EVERY, t // EVERY % KEPT]
                 "rows": Field((), "int64"),
@@ -82,12 +82,12 @@ class Members(Online):
         row = np.arange(len(x))
         off = (x - baseline.predicted[row, best]) / np.maximum(baseline.usual[row, best], grain)
         self.level += np.where(ok, (np.clip(off, -8, 8) - self.level) / LEVEL_ROWS, 0)
-        out[:, 1] = np.log1p(np.abs(self.level))
+        out[:, 1] = np.log1p(np.abs(self.level.astype(np.float64)))
 
         step = np.abs(x - baseline.predicted[:, 0])
         ratio = np.minimum(step / np.maximum(self.usual_change, grain), 8)
         self.change += np.where(ok, (ratio - self.change) / VARIANCE_ROWS, 0)
-        out[:, 2] = np.abs(np.log((self.change + 0.02) / 1.02))
+        out[:, 2] = np.abs(np.log((self.change.astype(np.float64) + 0.02) / 1.02))
         rate = np.maximum(1 / np.maximum(count - 1, 1), 1 / 500) * (ok & (count > 1))
         reach = np.where(old, 10 * self.usual_change + 0.05 * scale, np.inf)
         self.usual_change += rate * (np.minimum(step, reach) - self.usual_change)
