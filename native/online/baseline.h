@@ -85,10 +85,18 @@ void update(Block& block) {
     const WatchState& s = block.s;
     const auto& b = s.baseline;
     const auto& rule = w.baseline;
+    const double* const all[] = {b.count, b.mean, b.spread, b.last, b.previous, b.origin, b.unit};
+    for (const double* each : all) fetch_next(block, each);
+    fetch(b.error + 4 * (block.r + block.rows), 0, 4 * block.rows * sizeof(float));
     for (size_t stream = 0, i = 0; stream < block.streams; ++stream) {
         const double seconds = block.seconds[stream];
         const Bins at = bins(w, seconds);
         tick(w, s, block.n + stream, seconds);
+        const size_t next = block.r + i + block.rows;  // most streams have rows of the same time
+        __builtin_prefetch(b.day + next * rule.DAY + at.day);
+        __builtin_prefetch(b.week + next * rule.WEEK + at.week);
+        __builtin_prefetch(b.day_visits + next * rule.DAY + at.day);
+        __builtin_prefetch(b.week_visits + next * rule.WEEK + at.week);
         for (size_t k = 0; k < w.variables; ++k, ++i) {
             const size_t r = block.r + i;
             const double x = block.x[i];

@@ -89,6 +89,14 @@ struct Block {
     }
 };
 
+// Ask for the next block's numbers of some arrays of all variables, one array behind the other: there are more of them
+// than the processor would follow by itself.
+template <class T>
+INLINE void fetch_next(const Block& block, const T* arrays, size_t count = 1) {
+    const size_t R = block.w.streams * block.w.variables;
+    for (size_t k = 0; k < count; ++k) fetch(arrays + k * R + block.r + block.rows, 0, block.rows * sizeof(T));
+}
+
 // Where a share from 0 to 1 falls; the last bin for 1, some bin for what is no number.
 INLINE size_t place_of(double share, size_t bins) {
     const double place = share * static_cast<double>(bins);

@@ -86,6 +86,8 @@ void update_drift(Block& block, const WatchDrift& d, const double* x, std::uint8
     const WatchRules& w = block.w;
     const size_t R = w.streams * w.variables, B = w.drift.RANKS.count, rows = block.rows, first = block.r;
     const std::uint8_t full = static_cast<std::uint8_t>(w.drift.BLOCK);
+    fetch_next(block, d.edge, B);
+    fetch_next(block, d.above, B);
     for (size_t b = 0; b < B; ++b) {
         std::uint8_t* above = d.above + b * R + first;
         const double* edge = d.edge + b * R + first;

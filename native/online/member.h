@@ -31,8 +31,9 @@ double nearest(const WatchRules& w, const std::int8_t* kept, std::int64_t t, siz
     for (size_t phase = 0; phase < EVERY; ++phase) {
         const std::int8_t* line = kept + phase * KEPT;
         std::int32_t* wide = lines + phase * width;
+        INDEPENDENT
         for (size_t k = 0; k < KEPT; ++k) wide[k] = line[k];
-        for (size_t k = 0; k < (SPAN - 1) / EVERY; ++k) wide[KEPT + k] = line[k];
+        __builtin_memcpy(wide + KEPT, wide, (SPAN - 1) / EVERY * sizeof(*wide));
     }
     std::int32_t now[WATCH_SPAN];
     const std::int64_t from = t - static_cast<std::int64_t>(SPAN) + 1;
@@ -110,6 +111,10 @@ void update_members(Block& block) {
     const WatchRules& w = block.w;
     const auto& m = block.s.members;
     const size_t rows = block.rows, M = w.member.TOPS.count, H = w.forecast.HORIZONS.count;
+    const double* const all[] = {m.low, m.high, m.usual_change};
+    for (const double* each : all) fetch_next(block, each);
+    fetch_next(block, m.level);
+    fetch_next(block, m.change);
     double* plain = block.some;     // (rows, 3): what passes through log(1 + x): range, level, shape
     double* change = block.others;  // (rows): and through log
     for (size_t i = 0; i < rows; ++i) {

@@ -181,6 +181,8 @@ void update_season(Block& block, const WatchReadings& out, double* rest) {
     const WatchState& s = block.s;
     const auto& of = s.season;
     const size_t R = w.streams * w.variables, bins = w.season.BINS;
+    fetch_next(block, of.visit, 2);
+    fetch_next(block, of.said, 3);
     for (size_t stream = 0, i = 0; stream < block.streams; ++stream) {
         const size_t n = block.n + stream;
         if (of.parts[n] == 0) begin_season(w, s, n, s.baseline.interval[n]);

@@ -10,16 +10,44 @@ using i8 = std::int32_t __attribute__((vector_size(32)));
 using i8_loose = std::int32_t __attribute__((vector_size(32), aligned(4), may_alias));
 
 // columns[j][r] = rows[r][column + j]
+#if defined(__SSE2__) || defined(__ARM_NEON)
+using u16 = std::uint16_t __attribute__((vector_size(16)));
+using u16_loose = std::uint16_t __attribute__((vector_size(16), aligned(2), may_alias));
+using u32 = std::uint32_t __attribute__((vector_size(16)));
+using u64 = std::uint64_t __attribute__((vector_size(16)));
+
 INLINE void transpose_counts(const std::uint16_t* const (&rows)[8], size_t column, i8 (&columns)[8]) {
-    alignas(32) std::int32_t wide[8][8];
-    for (int r = 0; r < 8; ++r)
-        for (int j = 0; j < 8; ++j) wide[r][j] = rows[r][column + j];
-    const float* lanes[8];  // nothing but moved
-    for (int r = 0; r < 8; ++r) lanes[r] = reinterpret_cast<const float*>(wide[r]);
-    v8 turned[8];
-    transpose(lanes, 0, turned);
-    for (int j = 0; j < 8; ++j) columns[j] = reinterpret_cast<i8>(turned[j]);
+    u16 a[8];
+    for (int r = 0; r < 8; r += 2) {
+        const u16 one = *reinterpret_cast<const u16_loose*>(rows[r] + column);
+        const u16 two = *reinterpret_cast<const u16_loose*>(rows[r + 1] + column);
+        a[r] = __builtin_shufflevector(one, two, 0, 8, 1, 9, 2, 10, 3, 11);
+        a[r + 1] = __builtin_shufflevector(one, two, 4, 12, 5, 13, 6, 14, 7, 15);
+    }
+    u32 b[8];
+    for (int r = 0; r < 8; r += 4)
+        for (int half = 0; half < 2; ++half) {
+            const u32 one = reinterpret_cast<u32>(a[r + half]), two = reinterpret_cast<u32>(a[r + 2 + half]);
+            b[r + 2 * half] = __builtin_shufflevector(one, two, 0, 4, 1, 5);
+            b[r + 2 * half + 1] = __builtin_shufflevector(one, two, 2, 6, 3, 7);
+        }
+    for (int j = 0; j < 4; ++j) {
+        const u64 one = reinterpret_cast<u64>(b[j]), two = reinterpret_cast<u64>(b[j + 4]);
+        const u16 even = reinterpret_cast<u16>(__builtin_shufflevector(one, two, 0, 2));
+        const u16 odd = reinterpret_cast<u16>(__builtin_shufflevector(one, two, 1, 3));
+        const u16 none = {};
+        columns[2 * j] = reinterpret_cast<i8>(
+            __builtin_shufflevector(even, none, 0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15));
+        columns[2 * j + 1] = reinterpret_cast<i8>(
+            __builtin_shufflevector(odd, none, 0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15));
+    }
 }
+#else
+INLINE void transpose_counts(const std::uint16_t* const (&rows)[8], size_t column, i8 (&columns)[8]) {
+    for (int j = 0; j < 8; ++j)
+        for (int r = 0; r < 8; ++r) columns[j][r] = rows[r][column + j];
+}
+#endif
 
 // The p-values of up to eight statistics, each by a histogram of its own; `above` (BINS, 8) is memory to work in.
 void tail_p_values(const WatchRules& w, const std::uint16_t* const (&counts)[8], const double (&share)[8],

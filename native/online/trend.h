@@ -292,6 +292,12 @@ void update_trend(Block& block, const double* x, const double* steps, const Watc
     const WatchRules& w = block.w;
     const auto& t = block.s.trend;
     const size_t R = w.streams * w.variables, rows = block.rows, first = block.r;
+    fetch_next(block, t.line, 6);
+    fetch_next(block, t.weights, 6);
+    fetch_next(block, t.bound, 2);
+    fetch_next(block, t.sums, 4);
+    fetch_next(block, t.elapsed);
+    fetch_next(block, t.since);
     const double beta = 1 - 1 / w.trend.memory, square_beta = beta * beta;
     const std::uint8_t full = static_cast<std::uint8_t>(w.trend.BLOCK);
     double* const line = t.line + first;
