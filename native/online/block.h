@@ -52,12 +52,12 @@ struct Block {
     double *predicted = nullptr, *usual = nullptr;                             // (rows, 4)
     double *y = nullptr, *surprise = nullptr, *share = nullptr, *p = nullptr;  // (rows, M)
     size_t* bin = nullptr;                                                     // (rows, M)
-    double *score_y = nullptr, *score_share = nullptr, *score_p = nullptr;     // (streams, 2): score, onset
-    size_t* score_bin = nullptr;                                               // (streams, 2)
+    double *score = nullptr, *onset = nullptr, *score_p = nullptr;             // (streams)
+    size_t *score_bin = nullptr, *onset_bin = nullptr;                         // (streams)
     double *some = nullptr, *others = nullptr;                                 // whatever a function needs
     double* quantiles = nullptr;                                               // (rows, H, Q)
     std::int32_t* sums = nullptr;                                              // (BINS, 8)
-    std::int32_t* lines = nullptr;                                             // (EVERY, member_line)
+    std::int32_t* lines = nullptr;                                             // (EVERY + 1, member_line)
 
     // Find a place for all; returns the bytes that they take.
     size_t lay(unsigned char* memory) {
@@ -74,17 +74,18 @@ struct Block {
         share = room.of<double>(rows * M);
         p = room.of<double>(rows * M);
         bin = room.of<size_t>(rows * M);
-        score_y = room.of<double>(streams * 2);
-        score_share = room.of<double>(streams * 2);
-        score_p = room.of<double>(streams * 2);
-        score_bin = room.of<size_t>(streams * 2);
+        score = room.of<double>(streams);
+        onset = room.of<double>(streams);
+        score_p = room.of<double>(streams);
+        score_bin = room.of<size_t>(streams);
+        onset_bin = room.of<size_t>(streams);
         // The largest user is `quantiles`: of each horizon four shares, a spread and two numbers a gap, each padded.
         const size_t most = rows * (H + 1) * (2 * Q + w.forecast.CANDIDATES + 4) + 4 * LANES;
         some = room.of<double>(most);
         others = room.of<double>(most);
         quantiles = room.of<double>(rows * H * Q);
         sums = room.of<std::int32_t>(w.tail.BINS * LANES);
-        lines = room.of<std::int32_t>(w.member.EVERY * member_line(w));
+        lines = room.of<std::int32_t>((w.member.EVERY + 1) * member_line(w));
         return room.used();
     }
 };

@@ -13,9 +13,71 @@ constexpr size_t WIDE = 8;
 #endif
 using Whole = std::int32_t __attribute__((vector_size(4 * WIDE)));
 constexpr size_t TOGETHER = 3;
+using Modular = std::uint32_t __attribute__((vector_size(4 * WIDE)));
 using WholeLoose = std::int32_t __attribute__((vector_size(4 * WIDE), aligned(4), may_alias));
 
 constexpr std::int32_t COUNTING[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
+#if defined(__AVX512BW__)
+#define OFF_PAIRS(row, now) _mm512_sub_epi16(_mm512_loadu_si512(row), _mm512_set1_epi32(now))
+#define SQUARE_PAIRS(off) reinterpret_cast<Whole>(_mm512_madd_epi16(off, off))
+#elif defined(__AVX2__)
+#define OFF_PAIRS(row, now) \
+    _mm256_sub_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(row)), _mm256_set1_epi32(now))
+#define SQUARE_PAIRS(off) reinterpret_cast<Whole>(_mm256_madd_epi16(off, off))
+#endif
+
+// The squared distances, in steps, of the last rows `now` (SPAN) from the stretches that begin in each column, into
+// total (KEPT, filled up); `lines` is memory to work in. The later rows of a stretch lie behind the first ones: every
+// line stands once more behind itself.
+INLINE void distances(const WatchRules& w, const std::int8_t* kept, const std::int32_t* now, std::int32_t* lines,
+                      std::int32_t* total) {
+    const size_t SPAN = w.member.SPAN, EVERY = w.member.EVERY, KEPT = w.member.KEPT;
+    const size_t width = member_line(w), again = (SPAN - 1) / EVERY;
+#if defined(OFF_PAIRS)
+    if (EVERY % 2 == 0 && SPAN % 2 == 0) {  // two rows at once
+        for (size_t line = 0; line < EVERY; line += 2) {
+            const std::int8_t *one = kept + line * KEPT, *two = one + KEPT;
+            std::int16_t* wide = reinterpret_cast<std::int16_t*>(lines + line / 2 * width);
+            INDEPENDENT
+            for (size_t k = 0; k < KEPT; ++k) wide[2 * k] = one[k], wide[2 * k + 1] = two[k];
+            __builtin_memcpy(wide + 2 * KEPT, wide, again * 2 * sizeof(*wide));
+        }
+        for (size_t column = 0; column < KEPT; column += TOGETHER * WIDE) {
+            Whole sums[TOGETHER] = {};
+            for (size_t line = 0; line < EVERY && line < SPAN; line += 2)
+                for (size_t place = line, from = line / 2 * width + column; place < SPAN; place += EVERY, ++from) {
+                    const std::int32_t both = (now[place] & 0xffff) | now[place + 1] * 0x10000;
+#pragma GCC unroll 8
+                    for (size_t part = 0; part < TOGETHER; ++part) {
+                        const auto off = OFF_PAIRS(lines + from + part * WIDE, both);
+                        sums[part] += SQUARE_PAIRS(off);
+                    }
+                }
+            for (size_t part = 0; part < TOGETHER; ++part)
+                *reinterpret_cast<WholeLoose*>(total + column + part * WIDE) = sums[part];
+        }
+        return;
+    }
+#endif
+    for (size_t line = 0; line < EVERY; ++line) {
+        const std::int8_t* one = kept + line * KEPT;
+        std::int32_t* wide = lines + line * width;
+        INDEPENDENT
+        for (size_t k = 0; k < KEPT; ++k) wide[k] = one[k];
+        __builtin_memcpy(wide + KEPT, wide, again * sizeof(*wide));
+    }
+    for (size_t column = 0; column < KEPT; column += WIDE) {
+        Modular sum = {};  // numbers behind the last column are nobody's, and may overflow
+        for (size_t line = 0; line < EVERY && line < SPAN; ++line)
+            for (size_t place = line, from = line * width + column; place < SPAN; place += EVERY, ++from) {
+                const Whole row = *reinterpret_cast<const WholeLoose*>(lines + from);
+                const Modular off = reinterpret_cast<Modular>(row) - static_cast<std::uint32_t>(now[place]);
+                sum += off * off;
+            }
+        *reinterpret_cast<WholeLoose*>(total + column) = reinterpret_cast<Whole>(sum);
+    }
+}
 
 // The sum of the squared distances, in steps, from the two nearest of the stretches that ended before row t, whose
 // value is among the `kept`; how many there were. `lines` is memory to work in.
@@ -26,50 +88,31 @@ double nearest(const WatchRules& w, const std::int8_t* kept, std::int64_t t, siz
     first = first > 0 ? first : 0;
     count = last >= first ? static_cast<size_t>(last - first + 1) : 0;
     if (count < w.member.FEWEST) return 0;
-    // Every line once more behind itself, so that the later rows of a stretch lie behind the first ones.
-    const size_t width = member_line(w);
-    for (size_t phase = 0; phase < EVERY; ++phase) {
-        const std::int8_t* line = kept + phase * KEPT;
-        std::int32_t* wide = lines + phase * width;
-        INDEPENDENT
-        for (size_t k = 0; k < KEPT; ++k) wide[k] = line[k];
-        __builtin_memcpy(wide + KEPT, wide, (SPAN - 1) / EVERY * sizeof(*wide));
-    }
     std::int32_t now[WATCH_SPAN];
     const std::int64_t from = t - static_cast<std::int64_t>(SPAN) + 1;
-    size_t phase = modulo(from, EVERY), at = modulo(quotient(from, EVERY), KEPT);
+    size_t line = modulo(from, EVERY), at = modulo(quotient(from, EVERY), KEPT);
     for (size_t place = 0; place < SPAN; ++place) {
-        now[place] = kept[phase * KEPT + at];
-        if (++phase < EVERY) continue;
-        phase = 0;
+        now[place] = kept[line * KEPT + at];
+        if (++line < EVERY) continue;
+        line = 0;
         at = at + 1 < KEPT ? at + 1 : 0;
     }
+    std::int32_t* total = lines + EVERY * member_line(w);
+    distances(w, kept, now, lines, total);
     const Whole counting = *reinterpret_cast<const WholeLoose*>(COUNTING);
     const Whole far = INT32_MAX - Whole{};
     // The columns of those that ended follow each other, the first one behind the last.
     const std::int32_t begin = static_cast<std::int32_t>(modulo(first, KEPT));
     const std::int32_t columns = static_cast<std::int32_t>(KEPT), ended = static_cast<std::int32_t>(count);
     Whole least = far, second = far;
-    for (size_t column = 0; column < KEPT; column += TOGETHER * WIDE) {
-        Whole sums[TOGETHER] = {};
-        for (size_t line = 0; line < EVERY && line < SPAN; ++line)
-            for (size_t place = line, behind = line * width + column; place < SPAN; place += EVERY, ++behind)
-#pragma GCC unroll 8
-                for (size_t part = 0; part < TOGETHER; ++part) {
-                    const Whole row = *reinterpret_cast<const WholeLoose*>(lines + behind + part * WIDE);
-                    const Whole off = row - now[place];
-                    sums[part] += off * off;
-                }
-#pragma GCC unroll 8
-        for (size_t part = 0; part < TOGETHER; ++part) {
-            const std::int32_t here = static_cast<std::int32_t>(column + part * WIDE);
-            const Whole place = counting + here;
-            const Whole since = place < begin ? place + (columns - begin) : place - begin;
-            const Whole sum = (since >= ended) | (place >= columns) ? far : sums[part];
-            const Whole other = least > sum ? least : sum;
-            second = second < other ? second : other;
-            least = least < sum ? least : sum;
-        }
+    for (size_t column = 0; column < KEPT; column += WIDE) {
+        const Whole place = counting + static_cast<std::int32_t>(column);
+        const Whole since = place < begin ? place + (columns - begin) : place - begin;
+        const Whole here = *reinterpret_cast<const WholeLoose*>(total + column);
+        const Whole sum = (since >= ended) | (place >= columns) ? far : here;
+        const Whole other = least > sum ? least : sum;
+        second = second < other ? second : other;
+        least = least < sum ? least : sum;
     }
     std::int32_t one[WIDE], two[WIDE];
     *reinterpret_cast<WholeLoose*>(one) = least;

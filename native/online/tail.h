@@ -121,27 +121,20 @@ void tail_p_values(const WatchRules& w, const std::uint16_t* const (&counts)[8],
     }
 }
 
-// Of y (rows, columns) with the histograms of those rows; column c with that of tails[c], or all with those of one
-// tail.
-void p_values(const WatchRules& w, const WatchTail* tails, bool apart, size_t first, size_t rows, size_t columns,
-              double excesses, const double* y, const double* top, double* share, size_t* bin, double* p,
-              std::int32_t* above) {
+// Of y (rows, columns), each with a histogram of its own.
+void p_values(const WatchRules& w, const WatchTail& tail, size_t first, size_t rows, size_t columns, double excesses,
+              const double* y, const double* top, double* share, size_t* bin, double* p, std::int32_t* above) {
     const size_t bins = w.tail.BINS;
-    const auto histogram = [&](size_t at) {
-        const size_t r = first + at / columns, c = at % columns;
-        return apart ? tails[c].counts + r * bins : tails[0].counts + (r * columns + c) * bins;
-    };
     for (size_t at = 0; at < rows * columns; at += 8) {
-        const size_t each =
-            (apart ? 8 / columns : 8) * bins * sizeof(std::uint16_t);  // of one array, by eight histograms
-        for (size_t c = 0; c < (apart ? columns : 1); ++c) fetch(histogram(at + c), AHEAD * each, each);
+        const size_t each = 8 * bins * sizeof(std::uint16_t);
+        fetch(tail.counts + (first * columns + at) * bins, AHEAD * each, each);
         const std::uint16_t* counts[8];
         double shares[8], seen[8], found[8];
         for (size_t l = 0; l < 8; ++l) {
-            const size_t of = smaller(at + l, rows * columns - 1), c = of % columns;
-            shares[l] = minimum(maximum(y[of] / top[c], 0), 1);
-            counts[l] = histogram(of);
-            seen[l] = tails[apart ? c : 0].seen[first + of / columns];
+            const size_t of = smaller(at + l, rows * columns - 1);
+            shares[l] = minimum(maximum(y[of] / top[of % columns], 0), 1);
+            counts[l] = tail.counts + (first * columns + of) * bins;
+            seen[l] = tail.seen[first + of / columns];
         }
         tail_p_values(w, counts, shares, seen, excesses, found, above);
         for (size_t l = 0; l < 8 && at + l < rows * columns; ++l) {
@@ -158,8 +151,7 @@ INLINE std::uint16_t whole_weight(const WatchRules& w, float weight) {
 }
 
 // Add statistics, whose bins `p_values` found, to the past of row r.
-INLINE void learn(const WatchRules& w, const WatchTail& tail, size_t r, size_t columns, const size_t* bin,
-                  size_t stride, bool ok) {
+INLINE void learn(const WatchRules& w, const WatchTail& tail, size_t r, size_t columns, const size_t* bin, bool ok) {
     if (!ok) return;
     const size_t bins = w.tail.BINS;
     const std::int32_t full = static_cast<std::int32_t>(w.tail.FULL);
@@ -167,7 +159,7 @@ INLINE void learn(const WatchRules& w, const WatchTail& tail, size_t r, size_t c
     float& weight = tail.weight[r];
     std::uint16_t more = whole_weight(w, weight);
     bool over = false;
-    for (size_t c = 0; c < columns; ++c) over |= counts[c * bins + bin[c * stride]] > full - more;
+    for (size_t c = 0; c < columns; ++c) over |= counts[c * bins + bin[c]] > full - more;
     if (over) {  // halves, the even one of two that are as near
         for (size_t k = 0; k < columns * bins; ++k)
             counts[k] = static_cast<std::uint16_t>((counts[k] >> 1) + ((counts[k] & 3) == 3));
@@ -175,7 +167,7 @@ INLINE void learn(const WatchRules& w, const WatchTail& tail, size_t r, size_t c
         more = whole_weight(w, weight);
     }
     for (size_t c = 0; c < columns; ++c) {
-        std::uint16_t& count = counts[c * bins + bin[c * stride]];
+        std::uint16_t& count = counts[c * bins + bin[c]];
         count = static_cast<std::uint16_t>(count + more);
     }
     tail.seen[r] += 1;
