@@ -20,11 +20,11 @@ constexpr std::int32_t COUNTING[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12,
 
 #if defined(__AVX512BW__)
 #define OFF_PAIRS(row, now) _mm512_sub_epi16(_mm512_loadu_si512(row), _mm512_set1_epi32(now))
-#define SQUARE_PAIRS(off) reinterpret_cast<Whole>(_mm512_madd_epi16(off, off))
+#define SQUARE_PAIRS(off) reinterpret_cast<Modular>(_mm512_madd_epi16(off, off))
 #elif defined(__AVX2__)
 #define OFF_PAIRS(row, now) \
     _mm256_sub_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(row)), _mm256_set1_epi32(now))
-#define SQUARE_PAIRS(off) reinterpret_cast<Whole>(_mm256_madd_epi16(off, off))
+#define SQUARE_PAIRS(off) reinterpret_cast<Modular>(_mm256_madd_epi16(off, off))
 #endif
 
 // The squared distances, in steps, of the last rows `now` (SPAN) from the stretches that begin in each column, into
@@ -44,7 +44,7 @@ INLINE void distances(const WatchRules& w, const std::int8_t* kept, const std::i
             __builtin_memcpy(wide + 2 * KEPT, wide, again * 2 * sizeof(*wide));
         }
         for (size_t column = 0; column < KEPT; column += TOGETHER * WIDE) {
-            Whole sums[TOGETHER] = {};
+            Modular sums[TOGETHER] = {};  // numbers behind the last column are nobody's, and may overflow
             for (size_t line = 0; line < EVERY && line < SPAN; line += 2)
                 for (size_t place = line, from = line / 2 * width + column; place < SPAN; place += EVERY, ++from) {
                     const std::int32_t both = (now[place] & 0xffff) | now[place + 1] * 0x10000;
@@ -55,7 +55,7 @@ INLINE void distances(const WatchRules& w, const std::int8_t* kept, const std::i
                     }
                 }
             for (size_t part = 0; part < TOGETHER; ++part)
-                *reinterpret_cast<WholeLoose*>(total + column + part * WIDE) = sums[part];
+                *reinterpret_cast<WholeLoose*>(total + column + part * WIDE) = reinterpret_cast<Whole>(sums[part]);
         }
         return;
     }
@@ -68,7 +68,7 @@ INLINE void distances(const WatchRules& w, const std::int8_t* kept, const std::i
         __builtin_memcpy(wide + KEPT, wide, again * sizeof(*wide));
     }
     for (size_t column = 0; column < KEPT; column += WIDE) {
-        Modular sum = {};  // numbers behind the last column are nobody's, and may overflow
+        Modular sum = {};
         for (size_t line = 0; line < EVERY && line < SPAN; ++line)
             for (size_t place = line, from = line * width + column; place < SPAN; place += EVERY, ++from) {
                 const Whole row = *reinterpret_cast<const WholeLoose*>(lines + from);
