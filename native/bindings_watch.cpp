@@ -26,8 +26,12 @@ struct PyWatch {
             const int type = PyArray_TYPE(array);
             const char kind = type == NPY_FLOAT64                     ? 'd'
                               : type == NPY_FLOAT32                   ? 'f'
+                              : type == NPY_FLOAT16                   ? 'e'
                               : type == NPY_INT64                     ? 'l'
                               : type == NPY_INT32                     ? 'i'
+                              : type == NPY_INT16                     ? 'h'
+                              : type == NPY_UINT16                    ? 'H'
+                              : type == NPY_INT8                      ? 'b'
                               : type == NPY_UINT8 || type == NPY_BOOL ? 'B'
                                                                       : '?';
             all[name] = {PyArray_DATA(array), kind, static_cast<std::size_t>(PyArray_SIZE(array))};

@@ -3,6 +3,10 @@
 // be shared with other translation units.
 #pragma once
 
+#if defined(__F16C__)
+#include <immintrin.h>
+#endif
+
 #include <cstddef>
 #include <cstdint>
 
@@ -31,6 +35,29 @@ INLINE size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 INLINE size_t padded(size_t n) { return (n + LANES - 1) / LANES * LANES; }
 INLINE std::uint64_t bits_of(double v) { return __builtin_bit_cast(std::uint64_t, v); }
 INLINE double from_bits(std::uint64_t v) { return __builtin_bit_cast(double, v); }
+
+// A float16, whose bits these are, as float32, and the nearest one of a number up to 65,504, the even one of two; what
+// is infinite or no number is none in either.
+#if defined(__F16C__)
+INLINE float from_half(std::uint16_t half) { return _cvtsh_ss(half); }
+INLINE std::uint16_t to_half(float x) { return _cvtss_sh(x, _MM_FROUND_TO_NEAREST_INT); }
+#else
+INLINE float from_half(std::uint16_t half) {
+    const std::uint32_t size = half & 0x7fffu, sign = static_cast<std::uint32_t>(half & 0x8000u) << 16;
+    const float small = static_cast<float>(size) * 0x1p-24f;
+    const float usual = __builtin_bit_cast(float, (size << 13) + 0x38000000u);
+    return __builtin_bit_cast(float, __builtin_bit_cast(std::uint32_t, size < 0x400 ? small : usual) | sign);
+}
+
+INLINE std::uint16_t to_half(float x) {
+    const std::uint32_t all = __builtin_bit_cast(std::uint32_t, x), bits = all & 0x7fffffffu;
+    const float size = __builtin_bit_cast(float, bits);
+    const float scaled = size < 0x1p-14f ? size * 0x1p24f : 0.0f;
+    const std::uint32_t small = static_cast<std::uint32_t>(static_cast<std::int32_t>(__builtin_rintf(scaled)));
+    const std::uint32_t usual = (bits + 0xfffu + ((bits >> 13) & 1) - 0x38000000u) >> 13;
+    return static_cast<std::uint16_t>((size < 0x1p-14f ? small : usual & 0x7fffu) | (all >> 31 << 15));
+}
+#endif
 
 // Functions free of branches; ranges as said.
 

@@ -29,7 +29,9 @@ const WatchKernel& watch_kernel(const Isa& isa) {
 
 namespace {
 
-constexpr std::size_t BLOCK = 16;  // variables that pass through all stations together: vectors are full
+// Variables that pass through all stations together: so many that vectors are full, and the next ones' memory comes in
+// time.
+constexpr std::size_t BLOCK = 48;
 
 }  // namespace
 
@@ -47,7 +49,7 @@ Watch::Watch(Session& session, std::size_t variables, const WatchNumbers& number
     if (architecture.stacks.size() != 1 || widths.ids || widths.whole || widths.in != told() || widths.out != out)
         throw Error("engine: expected one stack that runs forwards from " + std::to_string(told()) + " features to " +
                     std::to_string(out) + " numbers, got another network");
-    block_ = std::max<std::size_t>(1, BLOCK / variables);
+    block_ = std::min(batch_, std::max<std::size_t>(1, BLOCK / variables));
     features_.resize(session.batch() * widths.in);
     head_.resize(session.batch() * widths.out);
     if (rules_.covariates > 0) values_.resize(session.batch());

@@ -56,8 +56,8 @@ void before(const WatchRules& w, const WatchState& s, size_t first, size_t strea
     take(block, out);
     update_members(block);
     if (w.covariates > 0) update_residuals(block, out.residual + block.r);
-    p_values(w, &s.tail, false, block.r, block.rows, M, INFINITE, block.y, w.member.TOPS.at, block.share, block.bin,
-             block.p, block.sums);
+    p_values(w, s.tail, block.r, block.rows, M, INFINITE, block.y, w.member.TOPS.at, block.share, block.bin, block.p,
+             block.sums);
     for (size_t k = 0; k < block.rows * M; ++k) block.surprise[k] = block.p[k];
     log_all(block.surprise, padded(block.rows * M));
     for (size_t i = 0; i < block.rows; ++i) {
@@ -67,7 +67,7 @@ void before(const WatchRules& w, const WatchState& s, size_t first, size_t strea
             surprise = ok ? -(surprise * LOG10E) : 0.0;
             out.contributions[(block.r + i) * M + m] = surprise;
         }
-        learn(w, s.tail, block.r + i, M, block.bin + i * M, 1, ok);
+        learn(w, s.tail, block.r + i, M, block.bin + i * M, ok);
     }
     update_alarm(block, out);
     features(block, told);

@@ -21,26 +21,26 @@ struct WatchRules {
 
     struct {
         std::size_t DAY, WEEK, DAY_MEMORY, WEEK_MEMORY;
-        double DAY_S, MEMORY, ERROR_MEMORY, SETTLED;
+        double DAY_S, MEMORY, ERROR_MEMORY, SETTLED, NEAR, ALIKE, MOST, STEP, GOLDEN;
     } baseline;
     struct {
         WatchList HORIZONS, QUANTILES, LOG_SPREAD;
         std::size_t CANDIDATES;
         double OFFSET, LEAST_SPREAD, GAP;
-        std::size_t MIDDLE, length, head_size;  // these three follow from the others
-        double LOG_STEP, LOG_EDGE;              // log(QUANTILES[1] / QUANTILES[0]), log(2 QUANTILES[0]): so do these
+        std::size_t MIDDLE, length, waiting, head_size;  // these follow from the others
+        double LOG_STEP, LOG_EDGE;  // log(QUANTILES[1] / QUANTILES[0]), log(2 QUANTILES[0]): so do these
     } forecast;
     struct {
         WatchList TOPS;
-        std::size_t LEVEL_ROWS, VARIANCE_ROWS, SPAN, KEPT, EVERY;
-        double SEASONED, SETTLED;
+        std::size_t LEVEL_ROWS, VARIANCE_ROWS, SPAN, EVERY, KEPT, STEPS, FEWEST;
+        double SEASONED, SETTLED, FAR;
     } member;
     struct {
-        std::size_t BINS;
-        double TAIL, PRIOR, EXCESS, MEMORY, YOUNG, LARGEST;
+        std::size_t BINS, FULL;
+        double TAIL, PRIOR, EXCESS, MEMORY, YOUNG;
     } tail;
     struct {
-        std::size_t HOLD, WARM, CALM;
+        std::size_t HOLD, PART, WARM, CALM;
         double SECOND, TOP, EXCESSES, ORDINARY, ELSEWHERE_ROWS;
         WatchList ELSEWHERE;
     } alarm;
@@ -81,6 +81,7 @@ constexpr std::size_t WATCH_RUN = 9;       // numbers of a cumulative sum, onset
 constexpr std::size_t WATCH_SUMS = 7;      // of the parts of a cycle, season.SUMS
 constexpr std::size_t WATCH_SAMPLES = 64;  // at most so many values give the edges of a drift
 constexpr std::size_t WATCH_RECENT = 16;   // at most so many means of blocks are kept
+constexpr std::size_t WATCH_SPAN = 64;     // at most so many rows of a stretch
 
 // The tables of carrousel.online.moving: of each scale a number for each count of blocks.
 struct WatchMoving {
@@ -88,55 +89,61 @@ struct WatchMoving {
 };
 
 struct WatchTail {
-    float *counts, *weight;
-    double* seen;
+    std::uint16_t* counts;
+    float *weight, *seen;
 };
 
 struct WatchDrift {
     std::uint8_t *present, *above;
-    std::int32_t* blocks;
-    double *sample, *edge, *usual;
-    float *recent, *spread;
-    double* score;
+    std::int16_t* blocks;
+    double* edge;
+    float *learnt, *score;
 };
 
 // The arrays that the Python components own, C order, N first; of season, trend and drift, N before K and behind all
 // else.
 struct WatchState {
     struct {
-        double *count, *mean, *spread, *last, *previous, *error, *day, *week;
+        double *count, *mean, *spread, *last, *previous, *origin, *unit;
+        float* error;
+        std::uint16_t *day, *week;  // float16
         std::uint8_t *day_visits, *week_visits;
         double *time, *interval;
     } baseline;
     struct {
-        float* ring;
-        double *mean, *scale;
+        float* middle;
+        std::uint16_t* gaps;  // float16
+        double* mean;
+        float* scale;
         std::int64_t* made;
     } forecast;
     struct {
-        double *low, *high, *level, *change, *usual_change;
-        float *stretch, *kept;
+        double *low, *high, *usual_change;
+        float *level, *change;
+        std::int8_t* kept;
         std::int64_t* rows;
     } members;
     WatchTail tail, scores, onsets;
     struct {
         float* recent;
-        std::int64_t *rows, *seen, *calm;
-        std::uint8_t* incident;
+        std::uint8_t *row, *seen, *calm, *incident;
     } alarm;
     struct {
-        float *mean, *spread, *latest;
-        std::uint8_t* visits;
-        double *sums, *origin, *visit, *said;
-        std::uint8_t* apart;
+        std::uint16_t *mean, *latest, *spread;  // the upper bits of float32
+        std::uint8_t *mean_rest, *latest_rest, *visits;
+        double *sums, *origin, *visit;
+        float* said;
+        std::uint8_t *apart, *parts;
         double* period;
-        std::int64_t *parts, *part, *rows;
+        std::int16_t* part;
+        std::int64_t* rows;
     } season;
     struct {
         double *line, *weights, *bound, *sums, *elapsed;
         std::uint8_t* present;
         std::int32_t* blocks;
-        double *means, *spread, *runs, *recent;
+        float *means, *spread;
+        double *runs, *recent;
         std::uint8_t* lost;
         std::int64_t* since;
         WatchMoving table;

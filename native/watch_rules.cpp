@@ -56,6 +56,15 @@ public:
     void find(const std::string& name, std::int32_t*& into, std::size_t size) const {
         into = of<std::int32_t>(name, 'i', size);
     }
+    void find(const std::string& name, std::int16_t*& into, std::size_t size) const {
+        into = of<std::int16_t>(name, 'h', size);
+    }
+    void find(const std::string& name, std::uint16_t*& into, std::size_t size, char kind = 'H') const {
+        into = of<std::uint16_t>(name, kind, size);
+    }
+    void find(const std::string& name, std::int8_t*& into, std::size_t size) const {
+        into = of<std::int8_t>(name, 'b', size);
+    }
     void find(const std::string& name, std::uint8_t*& into, std::size_t size) const {
         into = of<std::uint8_t>(name, 'B', size);
     }
@@ -69,11 +78,8 @@ public:
         find(part + ".present", into.present, rows);
         find(part + ".above", into.above, edges * rows);
         find(part + ".blocks", into.blocks, rows);
-        find(part + ".sample", into.sample, w.drift.SAMPLES * rows);
         find(part + ".edge", into.edge, edges * rows);
-        find(part + ".usual", into.usual, edges * rows);
-        find(part + ".recent", into.recent, w.drift.scales * edges * rows);
-        find(part + ".spread", into.spread, w.drift.scales * edges * rows);
+        find(part + ".learnt", into.learnt, (1 + 2 * w.drift.scales) * edges * rows);
         find(part + ".score", into.score, rows);
     }
     void find(const std::string& name, WatchMoving& into, std::size_t scales, std::size_t longest) const {
@@ -119,6 +125,11 @@ WatchRules read_rules(const WatchNumbers& all, const WatchArrays& given, std::si
     numbers.read("baseline.DAY_MEMORY", w.baseline.DAY_MEMORY);
     numbers.read("baseline.WEEK_MEMORY", w.baseline.WEEK_MEMORY);
     numbers.read("baseline.SETTLED", w.baseline.SETTLED);
+    numbers.read("baseline.NEAR", w.baseline.NEAR);
+    numbers.read("baseline.ALIKE", w.baseline.ALIKE);
+    numbers.read("baseline.MOST", w.baseline.MOST);
+    numbers.read("baseline.STEP", w.baseline.STEP);
+    numbers.read("baseline.GOLDEN", w.baseline.GOLDEN);
     numbers.read("forecast.HORIZONS", w.forecast.HORIZONS, 1);
     numbers.read("forecast.QUANTILES", w.forecast.QUANTILES, 3);
     numbers.read("forecast.LOG_SPREAD", w.forecast.LOG_SPREAD, 2);
@@ -132,6 +143,9 @@ WatchRules read_rules(const WatchNumbers& all, const WatchArrays& given, std::si
     numbers.read("member.SPAN", w.member.SPAN);
     numbers.read("member.KEPT", w.member.KEPT);
     numbers.read("member.EVERY", w.member.EVERY);
+    numbers.read("member.STEPS", w.member.STEPS);
+    numbers.read("member.FEWEST", w.member.FEWEST);
+    numbers.read("member.FAR", w.member.FAR);
     numbers.read("member.SEASONED", w.member.SEASONED);
     numbers.read("member.SETTLED", w.member.SETTLED);
     numbers.read("tail.BINS", w.tail.BINS);
@@ -140,8 +154,9 @@ WatchRules read_rules(const WatchNumbers& all, const WatchArrays& given, std::si
     numbers.read("tail.EXCESS", w.tail.EXCESS);
     numbers.read("tail.MEMORY", w.tail.MEMORY);
     numbers.read("tail.YOUNG", w.tail.YOUNG);
-    numbers.read("tail.LARGEST", w.tail.LARGEST);
+    numbers.read("tail.FULL", w.tail.FULL);
     numbers.read("alarm.HOLD", w.alarm.HOLD);
+    numbers.read("alarm.PART", w.alarm.PART);
     numbers.read("alarm.WARM", w.alarm.WARM);
     numbers.read("alarm.CALM", w.alarm.CALM);
     numbers.read("alarm.SECOND", w.alarm.SECOND);
@@ -226,20 +241,30 @@ WatchRules read_rules(const WatchNumbers& all, const WatchArrays& given, std::si
         if (!(f.HORIZONS.at[k] >= 1 && f.HORIZONS.at[k] <= LONGEST))
             throw Error("watch: expected forecast.HORIZONS of at least 1");
         f.length = std::max(f.length, static_cast<std::size_t>(f.HORIZONS.at[k]));
+        f.waiting += static_cast<std::size_t>(f.HORIZONS.at[k]);
     }
     f.MIDDLE = f.QUANTILES.count / 2;
     f.head_size = f.CANDIDATES + 2 + f.QUANTILES.count - 1;
     f.LOG_STEP = std::log(f.QUANTILES.at[1] / f.QUANTILES.at[0]);
     f.LOG_EDGE = std::log(2 * f.QUANTILES.at[0]);
     w.feature_count = 2 + 2 * horizons + 4 + 4;
-    // What the kernel is written for: transposes of 8 by 8, and the statistics that it has a formula of.
-    if (w.member.SPAN < 8 || w.tail.BINS < 8) throw Error("watch: expected member.SPAN and tail.BINS of at least 8");
+    // What the kernel is written for: transposes of 8 by 8, bytes, and the statistics that it has a formula of.
+    if (w.tail.BINS < 8 || w.tail.BINS > 256 || w.tail.FULL % 2 == 0 || w.tail.FULL < 3 || w.tail.FULL > 65535)
+        throw Error("watch: expected tail.BINS from 8 to 256, and an odd tail.FULL up to 65535");
+    if (w.alarm.HOLD % w.alarm.PART != 0 || w.alarm.HOLD + w.alarm.PART > 255 || w.alarm.WARM > 254 ||
+        w.alarm.CALM > 254)
+        throw Error("watch: expected alarm.HOLD of whole parts, and that, alarm.WARM and alarm.CALM in a byte");
+    const auto& m = w.member;
+    if (m.SPAN > WATCH_SPAN || m.SPAN > m.EVERY * m.KEPT || !(m.FAR > 0 && m.FAR * static_cast<double>(m.STEPS) <= 127))
+        throw Error("watch: expected stretches of the sizes that the kernel is written for");
     if (f.CANDIDATES != 4) throw Error("watch: expected forecast.CANDIDATES = 4");
     if (w.member.TOPS.count != horizons + 4)
         throw Error("watch: expected member.TOPS for " + std::to_string(horizons) + " horizons and 4 statistics");
     // A part of a cycle and a visit to it are bytes, as are the rows of a block; the last four means make a line.
     if (w.season.BINS > 255 || 2 * w.season.MEMORY > 255 || w.trend.BLOCK > 255 || w.drift.BLOCK > 255 ||
-        w.trend.YOUNG != 4 || w.trend.RECENT < 4 || w.trend.RECENT > WATCH_RECENT || w.drift.SAMPLES > WATCH_SAMPLES)
+        w.trend.YOUNG != 4 || w.trend.RECENT < 4 || w.trend.RECENT > WATCH_RECENT || w.drift.SAMPLES > WATCH_SAMPLES ||
+        w.drift.SAMPLES > (1 + 2 * w.drift.scales) * w.drift.RANKS.count ||
+        w.drift.SAMPLES + w.drift.LONGEST > INT16_MAX)
         throw Error("watch: expected a season, a trend and a drift of the sizes that the kernel is written for");
     for (std::size_t b = 0; b < w.drift.RANKS.count; ++b)
         if (!(w.drift.RANKS.at[b] >= 0 && w.drift.RANKS.at[b] < static_cast<double>(w.drift.SAMPLES)))
@@ -263,14 +288,16 @@ WatchState find_state(const WatchArrays& given, const WatchRules& w) {
     arrays.find("baseline.last", s.baseline.last, rows);
     arrays.find("baseline.previous", s.baseline.previous, rows);
     arrays.find("baseline.error", s.baseline.error, rows * 4);
-    arrays.find("baseline.day", s.baseline.day, rows * w.baseline.DAY);
-    arrays.find("baseline.week", s.baseline.week, rows * w.baseline.WEEK);
+    arrays.find("baseline.origin", s.baseline.origin, rows);
+    arrays.find("baseline.unit", s.baseline.unit, rows);
+    arrays.find("baseline.day", s.baseline.day, rows * w.baseline.DAY, 'e');
+    arrays.find("baseline.week", s.baseline.week, rows * w.baseline.WEEK, 'e');
     arrays.find("baseline.day_visits", s.baseline.day_visits, rows * w.baseline.DAY);
     arrays.find("baseline.week_visits", s.baseline.week_visits, rows * w.baseline.WEEK);
     arrays.find("baseline.time", s.baseline.time, batch);
     arrays.find("baseline.interval", s.baseline.interval, batch);
-    arrays.find("forecast.ring", s.forecast.ring,
-                rows * w.forecast.length * w.forecast.HORIZONS.count * w.forecast.QUANTILES.count);
+    arrays.find("forecast.middle", s.forecast.middle, rows * w.forecast.waiting);
+    arrays.find("forecast.gaps", s.forecast.gaps, rows * w.forecast.waiting * (w.forecast.QUANTILES.count - 1), 'e');
     arrays.find("forecast.mean", s.forecast.mean, rows * w.forecast.length);
     arrays.find("forecast.scale", s.forecast.scale, rows * w.forecast.length);
     arrays.find("forecast.made", s.forecast.made, batch);
@@ -279,20 +306,21 @@ WatchState find_state(const WatchArrays& given, const WatchRules& w) {
     arrays.find("members.level", s.members.level, rows);
     arrays.find("members.change", s.members.change, rows);
     arrays.find("members.usual_change", s.members.usual_change, rows);
-    arrays.find("members.stretch", s.members.stretch, rows * w.member.SPAN);
-    arrays.find("members.kept", s.members.kept, rows * w.member.KEPT * w.member.SPAN);
+    arrays.find("members.kept", s.members.kept, rows * w.member.EVERY * w.member.KEPT);
     arrays.find("members.rows", s.members.rows, batch);
     arrays.find("tail", s.tail, rows, w.member.TOPS.count * w.tail.BINS);
     arrays.find("scores", s.scores, batch, w.tail.BINS);
     arrays.find("onsets", s.onsets, batch, w.tail.BINS);
-    arrays.find("alarm.recent", s.alarm.recent, batch * w.alarm.HOLD);
-    arrays.find("alarm.rows", s.alarm.rows, batch);
+    arrays.find("alarm.recent", s.alarm.recent, batch * (w.alarm.HOLD / w.alarm.PART + 1));
+    arrays.find("alarm.row", s.alarm.row, batch);
     arrays.find("alarm.seen", s.alarm.seen, batch);
     arrays.find("alarm.calm", s.alarm.calm, batch);
     arrays.find("alarm.incident", s.alarm.incident, batch);
     arrays.find("season.mean", s.season.mean, w.season.BINS * rows);
     arrays.find("season.spread", s.season.spread, w.season.BINS * rows);
     arrays.find("season.latest", s.season.latest, w.season.BINS * rows);
+    arrays.find("season.mean_rest", s.season.mean_rest, w.season.BINS * rows);
+    arrays.find("season.latest_rest", s.season.latest_rest, w.season.BINS * rows);
     arrays.find("season.visits", s.season.visits, w.season.BINS * rows);
     arrays.find("season.sums", s.season.sums, WATCH_SUMS * rows);
     arrays.find("season.origin", s.season.origin, rows);

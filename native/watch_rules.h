@@ -9,7 +9,8 @@
 
 namespace carrousel {
 
-// An array by what Python says of it: 'd' float64, 'f' float32, 'l' int64, 'i' int32, 'B' uint8 or bool.
+// An array by what Python says of it: 'd' float64, 'f' float32, 'e' float16, 'l' int64, 'i' int32, 'h' int16, 'H'
+// uint16, 'b' int8, 'B' uint8 or bool.
 struct WatchArray {
     void* data;
     char kind;

@@ -41,9 +41,9 @@ void rarity_of(const Block& block, double* own) {
     const WatchRules& w = block.w;
     log_all(own, padded(block.streams));
     for (size_t stream = 0; stream < block.streams; ++stream) {
-        const double weight = minimum(block.s.onsets.seen[block.n + stream], w.tail.MEMORY);
+        const double weight = minimum(static_cast<double>(block.s.onsets.seen[block.n + stream]), w.tail.MEMORY);
         const double of_own = own[stream] * LOG10E, rows = w.alarm.ELSEWHERE_ROWS;
-        const double line = elsewhere(w, block.score_y[2 * stream + 1]);
+        const double line = elsewhere(w, block.onset[stream]);
         own[stream] = (weight * of_own + rows * line) / (weight + rows) * LN10;
     }
     exp_all(own, padded(block.streams));
@@ -67,47 +67,58 @@ INLINE float largest(const float* x, size_t n) {
 void update_alarm(Block& block, const WatchReadings& out) {
     const WatchRules& w = block.w;
     const auto& a = block.s.alarm;
-    const size_t K = w.variables, M = w.member.TOPS.count, HOLD = w.alarm.HOLD;
+    const size_t K = w.variables, M = w.member.TOPS.count, HOLD = w.alarm.HOLD, PART = w.alarm.PART;
+    const size_t parts = HOLD / PART;
+    fetch(a.recent + (block.n + block.streams) * (parts + 1), 0, block.streams * (parts + 1) * sizeof(float));
     double* observed = block.others;  // (streams) 1 or 0
+    bool any = false;
     for (size_t stream = 0; stream < block.streams; ++stream) {
         const size_t n = block.n + stream;
         bool ok = false;
         for (size_t k = 0; k < K; ++k) ok |= block.ok[stream * K + k] != 0;
         observed[stream] = ok;
         const double score = ok ? join(w, block.surprise + stream * K * M, K, M) : 0.0;
-        out.warming[n] = a.seen[n] < static_cast<std::int64_t>(w.alarm.WARM);
-        float* recent = a.recent + n * HOLD;
-        const float most = largest(recent, HOLD);
+        out.warming[n] = a.seen[n] < w.alarm.WARM;
+        float* recent = a.recent + n * (parts + 1);
+        float& now = recent[smaller(a.row[n] / PART, parts)];
+        now = a.row[n] % PART == 0 ? 0.0f : now;  // a part begins
+        const float most = largest(recent, parts + 1);
         const double onset = score > static_cast<double>(most) ? score : 0.0;
-        recent[modulo(a.rows[n], HOLD)] = static_cast<float>(score);
-        ++a.rows[n];
-        a.seen[n] += ok;
-        out.score[n] = block.score_y[2 * stream] = score;
+        now = maximum(now, static_cast<float>(score));
+        a.row[n] = static_cast<std::uint8_t>((a.row[n] + 1U) % (HOLD + PART));
+        a.seen[n] = static_cast<std::uint8_t>(smaller(a.seen[n] + (ok ? 1U : 0U), w.alarm.WARM));
+        out.score[n] = block.score[stream] = score;
         out.onset[n] = onset;
-        block.score_y[2 * stream + 1] = a.incident[n] != 0 ? 0.0 : onset;  // the candidate
+        block.onset[stream] = a.incident[n] != 0 ? 0.0 : onset;  // the candidate
+        any |= block.onset[stream] > 0;
     }
-    const WatchTail tails[2] = {block.s.scores, block.s.onsets};
-    const double tops[2] = {w.alarm.TOP, w.alarm.TOP};
-    p_values(w, tails, true, block.n, block.streams, 2, w.alarm.EXCESSES, block.score_y, tops, block.score_share,
-             block.score_bin, block.score_p, block.sums);
+    const double TOP = w.alarm.TOP;
+    double* share = block.share;  // (streams)
     double* rarity = block.some;  // (streams)
-    for (size_t stream = 0; stream < block.streams; ++stream) rarity[stream] = block.score_p[2 * stream + 1];
-    rarity_of(block, rarity);
+    p_values(w, block.s.scores, block.n, block.streams, 1, w.alarm.EXCESSES, block.score, &TOP, share, block.score_bin,
+             block.score_p, block.sums);
+    if (any) {
+        p_values(w, block.s.onsets, block.n, block.streams, 1, w.alarm.EXCESSES, block.onset, &TOP, share,
+                 block.onset_bin, rarity, block.sums);
+        rarity_of(block, rarity);
+    } else {  // as nearly always, and nothing is asked of them
+        for (size_t stream = 0; stream < block.streams; ++stream) block.onset_bin[stream] = 0;
+    }
     for (size_t stream = 0; stream < block.streams; ++stream) {
         const size_t n = block.n + stream;
         const bool ok = observed[stream] != 0;
-        const double candidate = block.score_y[2 * stream + 1];
-        const double p_value = out.p_value[n] = ok ? block.score_p[2 * stream] : 1.0;
+        const double candidate = block.onset[stream];
+        const double p_value = out.p_value[n] = ok ? block.score_p[stream] : 1.0;
         const double rare = out.rarity[n] = candidate > 0 ? rarity[stream] : 1.0;
-        const bool learnt = ok && a.seen[n] > static_cast<std::int64_t>(w.alarm.WARM / 3);
-        learn(w, tails[0], n, 1, block.score_bin + 2 * stream, 1, learnt);
-        learn(w, tails[1], n, 1, block.score_bin + 2 * stream + 1, 1, learnt);
+        const bool learnt = ok && a.seen[n] > w.alarm.WARM / 3;
+        learn(w, block.s.scores, n, 1, block.score_bin + stream, learnt);
+        learn(w, block.s.onsets, n, 1, block.onset_bin + stream, learnt);
         const bool running = a.incident[n] != 0;
         const double promised = w.per_second ? w.rate * block.s.baseline.interval[n] : w.rate;
         const bool fires = ok && !out.warming[n] && candidate > 0 && rare * w.factor <= promised;
         const bool odd = ok && p_value <= w.alarm.ORDINARY;
-        a.calm[n] = fires || odd ? 0 : a.calm[n] + 1;
-        a.incident[n] = (running && a.calm[n] < static_cast<std::int64_t>(w.alarm.CALM)) || fires;
+        a.calm[n] = fires || odd ? 0 : static_cast<std::uint8_t>(smaller(a.calm[n] + 1U, w.alarm.CALM));
+        a.incident[n] = (running && a.calm[n] < w.alarm.CALM) || fires;
         out.alarm[n] = fires;
         out.incident[n] = a.incident[n];
     }

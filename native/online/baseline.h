@@ -26,8 +26,13 @@ struct Habits {
 
 INLINE Habits habits(const WatchRules& w, const WatchState& s, size_t r, Bins at) {
     const size_t day = r * w.baseline.DAY + at.day, week = r * w.baseline.WEEK + at.week;
-    const double of_day = s.baseline.day_visits[day] > 0 ? s.baseline.day[day] : s.baseline.mean[r];
-    return {of_day, s.baseline.week_visits[week] > 0 ? s.baseline.week[week] : of_day};
+    const auto& b = s.baseline;
+    const double of_day = b.day_visits[day] > 0 ? b.origin[r] + b.unit[r] * from_half(b.day[day]) : b.mean[r];
+    return {of_day, b.week_visits[week] > 0 ? b.origin[r] + b.unit[r] * from_half(b.week[week]) : of_day};
+}
+
+INLINE std::uint16_t rounded(const WatchRules& w, double habit) {
+    return to_half(static_cast<float>(minimum(maximum(habit, -w.baseline.MOST), w.baseline.MOST)));
 }
 
 INLINE double deviation(const WatchState& s, size_t r) {
@@ -45,10 +50,34 @@ INLINE void tick(const WatchRules& w, const WatchState& s, size_t n, double seco
     time = seconds;
 }
 
-INLINE void learn(double& habit, std::uint8_t& visits, double value, size_t memory) {
+// Tell the habits from the present mean and spread, where these are far from those before.
+INLINE void follow(const WatchRules& w, const WatchState& s, size_t r) {
+    const auto& b = s.baseline;
+    const double mean = b.mean[r], scale = deviation(s, r), origin = b.origin[r], unit = b.unit[r];
+    if (!(magnitude(mean - origin) > w.baseline.NEAR * unit || scale > w.baseline.ALIKE * unit ||
+          unit > w.baseline.ALIKE * scale))
+        return;
+    const auto tell = [&](std::uint16_t* habits, const std::uint8_t* visits, size_t bins) {
+        for (size_t k = r * bins; k < (r + 1) * bins; ++k) {
+            const double moved = (origin + unit * from_half(habits[k]) - mean) / scale;
+            habits[k] = visits[k] > 0 ? rounded(w, moved) : 0;
+        }
+    };
+    tell(b.day, b.day_visits, w.baseline.DAY);
+    tell(b.week, b.week_visits, w.baseline.WEEK);
+    b.origin[r] = mean;
+    b.unit[r] = scale;
+}
+
+INLINE void learn(const WatchRules& w, const WatchState& s, size_t r, std::uint16_t& habit, std::uint8_t& visits,
+                  double value, size_t memory) {
+    const double origin = s.baseline.origin[r], unit = s.baseline.unit[r];
+    const double known = visits > 0 ? origin + unit * from_half(habit) : value;
     const size_t seen = smaller(static_cast<std::uint8_t>(visits + 1), memory);
     visits = static_cast<std::uint8_t>(seen);
-    habit += (value - habit) / static_cast<double>(seen);
+    const double now = known + (value - known) / static_cast<double>(seen),
+                 turn = s.baseline.count[r] * w.baseline.GOLDEN;
+    habit = rounded(w, (now - origin) / unit * (1 + w.baseline.STEP * (turn - __builtin_floor(turn) - 0.5)));
 }
 
 void update(Block& block) {
@@ -56,10 +85,18 @@ void update(Block& block) {
     const WatchState& s = block.s;
     const auto& b = s.baseline;
     const auto& rule = w.baseline;
+    const double* const all[] = {b.count, b.mean, b.spread, b.last, b.previous, b.origin, b.unit};
+    for (const double* each : all) fetch_next(block, each);
+    fetch(b.error + 4 * (block.r + block.rows), 0, 4 * block.rows * sizeof(float));
     for (size_t stream = 0, i = 0; stream < block.streams; ++stream) {
         const double seconds = block.seconds[stream];
         const Bins at = bins(w, seconds);
         tick(w, s, block.n + stream, seconds);
+        const size_t next = block.r + i + block.rows;  // most streams have rows of the same time
+        __builtin_prefetch(b.day + next * rule.DAY + at.day);
+        __builtin_prefetch(b.week + next * rule.WEEK + at.week);
+        __builtin_prefetch(b.day_visits + next * rule.DAY + at.day);
+        __builtin_prefetch(b.week_visits + next * rule.WEEK + at.week);
         for (size_t k = 0; k < w.variables; ++k, ++i) {
             const size_t r = block.r + i;
             const double x = block.x[i];
@@ -77,20 +114,21 @@ void update(Block& block) {
             const bool young = count <= rule.SETTLED;
             double rate = ok && count > 1 ? maximum(1 / maximum(count - 1, 1), 1 / rule.ERROR_MEMORY) : 0.0;
             for (size_t j = 0; j < 4; ++j) {
-                double& error = b.error[4 * r + j];
-                usual[j] = error;
+                const double error = usual[j] = b.error[4 * r + j];
                 const double limit = young ? INFINITE : 10 * error + 0.5 * scale;
-                error += (minimum(magnitude(value - predicted[j]), limit) - error) * rate;
+                const double moved = (minimum(magnitude(value - predicted[j]), limit) - error) * rate;
+                b.error[4 * r + j] = static_cast<float>(error + moved);
             }
             const double reach = young ? INFINITE : 6 * scale;
             const double moved = minimum(maximum(value - b.mean[r], -reach), reach);
             rate = ok ? maximum(1 / maximum(count, 1), 1 / rule.MEMORY) : 0.0;
             b.mean[r] += rate * moved;
             if (count > 1) b.spread[r] += (magnitude(moved) - b.spread[r]) * rate;
+            follow(w, s, r);
             if (ok) {
                 const size_t day = r * rule.DAY + at.day, week = r * rule.WEEK + at.week;
-                learn(b.day[day], b.day_visits[day], value, rule.DAY_MEMORY);
-                learn(b.week[week], b.week_visits[week], value, rule.WEEK_MEMORY);
+                learn(w, s, r, b.day[day], b.day_visits[day], value, rule.DAY_MEMORY);
+                learn(w, s, r, b.week[week], b.week_visits[week], value, rule.WEEK_MEMORY);
             }
             b.previous[r] = b.last[r];
             b.last[r] = value;
@@ -118,7 +156,8 @@ void features(Block& block, float* out) {
                 column[(2 + 2 * h) * rows + i] = (habit.day - mean) / scale;
                 column[(3 + 2 * h) * rows + i] = (habit.week - mean) / scale;
             }
-            for (size_t j = 0; j < 4; ++j) error[4 * i + j] = maximum(b.error[4 * r + j] / scale, 1e-3);
+            for (size_t j = 0; j < 4; ++j)
+                error[4 * i + j] = maximum(static_cast<double>(b.error[4 * r + j]) / scale, 1e-3);
             float* known = out + r * F + 2 + 2 * H + 4;
             const size_t day = r * w.baseline.DAY + at[0].day, week = r * w.baseline.WEEK + at[0].week;
             known[0] = static_cast<float>(minimum(b.day_visits[day] / 10.0, 1));

@@ -16,6 +16,11 @@ INLINE void fetch(const void* from, size_t ahead, size_t bytes) {
 }
 constexpr size_t AHEAD = 2;  // rows, or eight histograms
 
+// Numbers of a line of kept rows: filled up to 48, and the first ones once more behind them.
+INLINE size_t member_line(const WatchRules& w) {
+    return (w.member.KEPT + 47) / 48 * 48 + ((w.member.SPAN - 1) / w.member.EVERY + 15) / 16 * 16;
+}
+
 // Arrays of a block, one behind the other in the memory that it works in. Up to LANES numbers behind the end of one may
 // be read and written: they are nobody's.
 class Room {
@@ -47,11 +52,12 @@ struct Block {
     double *predicted = nullptr, *usual = nullptr;                             // (rows, 4)
     double *y = nullptr, *surprise = nullptr, *share = nullptr, *p = nullptr;  // (rows, M)
     size_t* bin = nullptr;                                                     // (rows, M)
-    double *score_y = nullptr, *score_share = nullptr, *score_p = nullptr;     // (streams, 2): score, onset
-    size_t* score_bin = nullptr;                                               // (streams, 2)
+    double *score = nullptr, *onset = nullptr, *score_p = nullptr;             // (streams)
+    size_t *score_bin = nullptr, *onset_bin = nullptr;                         // (streams)
     double *some = nullptr, *others = nullptr;                                 // whatever a function needs
-    const float** pointers = nullptr;                                          // (rows, H)
-    float* sums = nullptr;                                                     // (2, BINS, 8)
+    double* quantiles = nullptr;                                               // (rows, H, Q)
+    std::int32_t* sums = nullptr;                                              // (BINS, 8)
+    std::int32_t* lines = nullptr;                                             // (EVERY + 1, member_line)
 
     // Find a place for all; returns the bytes that they take.
     size_t lay(unsigned char* memory) {
@@ -68,19 +74,29 @@ struct Block {
         share = room.of<double>(rows * M);
         p = room.of<double>(rows * M);
         bin = room.of<size_t>(rows * M);
-        score_y = room.of<double>(streams * 2);
-        score_share = room.of<double>(streams * 2);
-        score_p = room.of<double>(streams * 2);
-        score_bin = room.of<size_t>(streams * 2);
+        score = room.of<double>(streams);
+        onset = room.of<double>(streams);
+        score_p = room.of<double>(streams);
+        score_bin = room.of<size_t>(streams);
+        onset_bin = room.of<size_t>(streams);
         // The largest user is `quantiles`: of each horizon four shares, a spread and two numbers a gap, each padded.
         const size_t most = rows * (H + 1) * (2 * Q + w.forecast.CANDIDATES + 4) + 4 * LANES;
         some = room.of<double>(most);
         others = room.of<double>(most);
-        pointers = room.of<const float*>(rows * H);
-        sums = room.of<float>(2 * w.tail.BINS * LANES);
+        quantiles = room.of<double>(rows * H * Q);
+        sums = room.of<std::int32_t>(w.tail.BINS * LANES);
+        lines = room.of<std::int32_t>((w.member.EVERY + 1) * member_line(w));
         return room.used();
     }
 };
+
+// Ask for the next block's numbers of some arrays of all variables, one array behind the other: there are more of them
+// than the processor would follow by itself.
+template <class T>
+INLINE void fetch_next(const Block& block, const T* arrays, size_t count = 1) {
+    const size_t R = block.w.streams * block.w.variables;
+    for (size_t k = 0; k < count; ++k) fetch(arrays + k * R + block.r + block.rows, 0, block.rows * sizeof(T));
+}
 
 // Where a share from 0 to 1 falls; the last bin for 1, some bin for what is no number.
 INLINE size_t place_of(double share, size_t bins) {

@@ -6,24 +6,32 @@
 namespace carrousel {
 namespace {
 
-// Where a forecast for some rows ahead lies: one row of stream n, variable k.
+// Where the mean and scale of a forecast lie: one row of stream n, variable k.
 INLINE size_t slot_of(const WatchRules& w, size_t n, size_t slot, size_t k) {
     return (n * w.forecast.length + slot) * w.variables + k;
 }
 
+// Where the quantiles of a forecast of that horizon lie: as many of each wait as it is long.
+INLINE size_t waiting_of(const WatchRules& w, size_t n, std::int64_t made, size_t h, size_t k) {
+    size_t slot = modulo(made, static_cast<size_t>(w.forecast.HORIZONS.at[h]));
+    for (size_t j = 0; j < h; ++j) slot += static_cast<size_t>(w.forecast.HORIZONS.at[j]);
+    return (n * w.forecast.waiting + slot) * w.variables + k;
+}
+
 // For each of the statistics at z, of rows · H with the quantiles q (count, Q): z becomes log(1 + surprise).
-void surprise(const WatchRules& w, double* z, const float* const* q, size_t count, double* inner) {
+void surprise(const WatchRules& w, double* z, const double* quantiles, size_t count, double* inner) {
     const WatchList& P = w.forecast.QUANTILES;
     const size_t Q = P.count;
     for (size_t i = 0; i < count; ++i) {
+        const double* q = quantiles + i * Q;
         size_t k = 0;
-        for (size_t j = 0; j < Q; ++j) k += z[i] > static_cast<double>(q[i][j]);
+        for (size_t j = 0; j < Q; ++j) k += z[i] > q[j];
         const size_t left = k == 0 ? 0 : smaller(k - 1, Q - 2);
-        const double a = q[i][left], b = q[i][left + 1];
+        const double a = q[left], b = q[left + 1];
         const double part = minimum(maximum((z[i] - a) / maximum(b - a, 1e-9), 0), 1);
         const double f = P.at[left] + (P.at[left + 1] - P.at[left]) * part;
         inner[i] = maximum(2 * minimum(f, 1 - f), 1e-12);
-        const double first = q[i][0], second = q[i][1], last = q[i][Q - 1], before = q[i][Q - 2];
+        const double first = q[0], second = q[1], last = q[Q - 1], before = q[Q - 2];
         const double below = (first - z[i]) / maximum((second - first) / w.forecast.LOG_STEP, 1e-4);
         const double above = (z[i] - last) / maximum((last - before) / w.forecast.LOG_STEP, 1e-4);
         const double outer = maximum(maximum(below, above), 0) - w.forecast.LOG_EDGE;
@@ -38,22 +46,29 @@ void take(Block& block, const WatchReadings& out) {
     const WatchRules& w = block.w;
     const auto& f = block.s.forecast;
     const size_t H = w.forecast.HORIZONS.count, Q = w.forecast.QUANTILES.count, M = w.member.TOPS.count;
-    const size_t K = w.variables, rows = block.rows, count = rows * H;
+    const size_t K = w.variables, rows = block.rows, count = rows * H, MIDDLE = w.forecast.MIDDLE;
     double* z = block.some;            // (rows, H)
     double* band = z + padded(count);  // (rows, 3)
     double* inner = block.others;      // (rows, H)
-    const float** q = block.pointers;  // (rows, H)
+    double* q = block.quantiles;       // (rows, H, Q)
     for (size_t i = 0; i < rows; ++i) {
         const size_t n = block.n + i / K, k = i % K;
         for (size_t h = 0; h < H; ++h) {
             const size_t slot =
                 modulo(f.made[n] - static_cast<std::int64_t>(w.forecast.HORIZONS.at[h]), w.forecast.length);
             const size_t at = slot_of(w, n, slot, k);
-            q[i * H + h] = f.ring + (at * H + h) * Q;
-            z[i * H + h] = (block.value[i] - f.mean[at]) / (f.scale[at] > 0 ? f.scale[at] : 1);
+            const size_t waiting = waiting_of(w, n, f.made[n], h, k);
+            const std::uint16_t* gaps = f.gaps + waiting * (Q - 1);
+            const double middle = f.middle[waiting];
+            double *each = q + (i * H + h) * Q, up = 0, down = 0;
+            each[MIDDLE] = middle;
+            for (size_t j = MIDDLE; j + 1 < Q; ++j) each[j + 1] = middle + (up += from_half(gaps[j]));
+            for (size_t j = MIDDLE; j-- > 0;) each[j] = middle - (down += from_half(gaps[j]));
+            const double scale = f.scale[at];
+            z[i * H + h] = (block.value[i] - f.mean[at]) / (scale > 0 ? scale : 1);
         }
-        const float* one = q[i * H];
-        band[3 * i] = one[1], band[3 * i + 1] = one[w.forecast.MIDDLE], band[3 * i + 2] = one[Q - 2];
+        const double* one = q + i * H * Q;
+        band[3 * i] = one[1], band[3 * i + 1] = one[MIDDLE], band[3 * i + 2] = one[Q - 2];
     }
     asinh_all(z, padded(count));
     sinh_all(band, padded(rows * 3));
@@ -69,7 +84,8 @@ void take(Block& block, const WatchReadings& out) {
             const bool known = there && f.made[n] >= 1;
             double* const quantiles[3] = {out.lower, out.expected, out.upper};
             for (size_t j = 0; j < 3; ++j)
-                quantiles[j][block.r + i] = known ? f.mean[at] + f.scale[at] * band[3 * i + j] : __builtin_nan("");
+                quantiles[j][block.r + i] =
+                    known ? f.mean[at] + static_cast<double>(f.scale[at]) * band[3 * i + j] : __builtin_nan("");
             out.residual[block.r + i] = block.ok[i] != 0 ? block.x[i] - out.expected[block.r + i] : __builtin_nan("");
         }
     }
@@ -135,10 +151,16 @@ void put(Block& block, const float* told, const float* head) {
     for (size_t i = 0; i < rows; ++i) {
         const size_t n = block.n + i / K, r = block.r + i;
         const size_t at = slot_of(w, n, modulo(f.made[n], w.forecast.length), i % K);
-        for (size_t j = 0; j < H * Q; ++j) f.ring[at * H * Q + j] = static_cast<float>(found[i * H * Q + j]);
+        for (size_t h = 0; h < H; ++h) {
+            const size_t waiting = waiting_of(w, n, f.made[n], h, i % K);
+            const double* each = found + (i * H + h) * Q;
+            f.middle[waiting] = static_cast<float>(each[w.forecast.MIDDLE]);
+            for (size_t j = 0; j + 1 < Q; ++j) f.gaps[waiting * (Q - 1) + j] = rounded(w, each[j + 1] - each[j]);
+        }
         f.mean[at] = block.s.baseline.mean[r];
         // A forecast of a row's values from its covariates is one only behind a first row.
-        f.scale[at] = w.covariates == 0 || block.s.baseline.count[r] > 0 ? deviation(block.s, r) : 0.0;
+        f.scale[at] =
+            w.covariates == 0 || block.s.baseline.count[r] > 0 ? static_cast<float>(deviation(block.s, r)) : 0.0f;
     }
     for (size_t n = block.n; n < block.n + block.streams; ++n) ++f.made[n];
 }

@@ -6,75 +6,146 @@
 namespace carrousel {
 namespace {
 
-// Where the stretch of a number is kept: the first ones in order, then at random, the same for the same number.
-INLINE size_t slot_of(const WatchRules& w, std::int64_t number) {
-    if (number < static_cast<std::int64_t>(w.member.KEPT)) return modulo(number, w.member.KEPT);
-    return ((static_cast<std::uint64_t>(number) * 0x9E3779B97F4A7C15u) >> 40) % w.member.KEPT;
+#if defined(__AVX512F__)
+constexpr size_t WIDE = 16;
+#else
+constexpr size_t WIDE = 8;
+#endif
+using Whole = std::int32_t __attribute__((vector_size(4 * WIDE)));
+constexpr size_t TOGETHER = 3;
+using Modular = std::uint32_t __attribute__((vector_size(4 * WIDE)));
+using WholeLoose = std::int32_t __attribute__((vector_size(4 * WIDE), aligned(4), may_alias));
+
+constexpr std::int32_t COUNTING[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
+#if defined(__AVX512BW__)
+#define OFF_PAIRS(row, now) _mm512_sub_epi16(_mm512_loadu_si512(row), _mm512_set1_epi32(now))
+#define SQUARE_PAIRS(off) reinterpret_cast<Modular>(_mm512_madd_epi16(off, off))
+#elif defined(__AVX2__)
+#define OFF_PAIRS(row, now) \
+    _mm256_sub_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(row)), _mm256_set1_epi32(now))
+#define SQUARE_PAIRS(off) reinterpret_cast<Modular>(_mm256_madd_epi16(off, off))
+#endif
+
+// The squared distances, in steps, of the last rows `now` (SPAN) from the stretches that begin in each column, into
+// total (KEPT, filled up); `lines` is memory to work in. The later rows of a stretch lie behind the first ones: every
+// line stands once more behind itself.
+INLINE void distances(const WatchRules& w, const std::int8_t* kept, const std::int32_t* now, std::int32_t* lines,
+                      std::int32_t* total) {
+    const size_t SPAN = w.member.SPAN, EVERY = w.member.EVERY, KEPT = w.member.KEPT;
+    const size_t width = member_line(w), again = (SPAN - 1) / EVERY;
+#if defined(OFF_PAIRS)
+    if (EVERY % 2 == 0 && SPAN % 2 == 0) {  // two rows at once
+        for (size_t line = 0; line < EVERY; line += 2) {
+            const std::int8_t *one = kept + line * KEPT, *two = one + KEPT;
+            std::int16_t* wide = reinterpret_cast<std::int16_t*>(lines + line / 2 * width);
+            INDEPENDENT
+            for (size_t k = 0; k < KEPT; ++k) wide[2 * k] = one[k], wide[2 * k + 1] = two[k];
+            __builtin_memcpy(wide + 2 * KEPT, wide, again * 2 * sizeof(*wide));
+        }
+        for (size_t column = 0; column < KEPT; column += TOGETHER * WIDE) {
+            Modular sums[TOGETHER] = {};  // numbers behind the last column are nobody's, and may overflow
+            for (size_t line = 0; line < EVERY && line < SPAN; line += 2)
+                for (size_t place = line, from = line / 2 * width + column; place < SPAN; place += EVERY, ++from) {
+                    const std::int32_t both = (now[place] & 0xffff) | now[place + 1] * 0x10000;
+#pragma GCC unroll 8
+                    for (size_t part = 0; part < TOGETHER; ++part) {
+                        const auto off = OFF_PAIRS(lines + from + part * WIDE, both);
+                        sums[part] += SQUARE_PAIRS(off);
+                    }
+                }
+            for (size_t part = 0; part < TOGETHER; ++part)
+                *reinterpret_cast<WholeLoose*>(total + column + part * WIDE) = reinterpret_cast<Whole>(sums[part]);
+        }
+        return;
+    }
+#endif
+    for (size_t line = 0; line < EVERY; ++line) {
+        const std::int8_t* one = kept + line * KEPT;
+        std::int32_t* wide = lines + line * width;
+        INDEPENDENT
+        for (size_t k = 0; k < KEPT; ++k) wide[k] = one[k];
+        __builtin_memcpy(wide + KEPT, wide, again * sizeof(*wide));
+    }
+    for (size_t column = 0; column < KEPT; column += WIDE) {
+        Modular sum = {};
+        for (size_t line = 0; line < EVERY && line < SPAN; ++line)
+            for (size_t place = line, from = line * width + column; place < SPAN; place += EVERY, ++from) {
+                const Whole row = *reinterpret_cast<const WholeLoose*>(lines + from);
+                const Modular off = reinterpret_cast<Modular>(row) - static_cast<std::uint32_t>(now[place]);
+                sum += off * off;
+            }
+        *reinterpret_cast<WholeLoose*>(total + column) = reinterpret_cast<Whole>(sum);
+    }
 }
 
-// √ of the mean square distance to the two nearest of `filled` kept stretches, at least two where it matters. So many
-// floats `ahead` lie those of a later row, asked for in parts: all at once they would be waited for.
-INLINE double nearest(const float* kept, const float* stretch, size_t span, size_t filled, size_t ahead) {
-    constexpr float far = __builtin_inff();
-    v8 least = far - v8{}, second = least;
-    for (size_t from = 0; from < filled; from += 8) {
-        fetch(kept + from * span, ahead * sizeof(float), 8 * span * sizeof(float));
-        const float* rows[8];
-        for (size_t l = 0; l < 8; ++l) rows[l] = kept + smaller(from + l, filled - 1) * span;
-        v8 total = {};
-        for (size_t place = 0; place < span;) {
-            const size_t column = smaller(place, span - 8);  // the last eight columns may have been here in part
-            v8 columns[8];
-            transpose(rows, column, columns);
-            if (column == place) {
-#pragma GCC unroll 8
-                for (size_t j = 0; j < 8; ++j, ++place) {
-                    const v8 off = columns[j] - stretch[place];
-                    total += off * off;
-                }
-            } else {
-                for (size_t j = place - column; j < 8; ++j, ++place) {
-                    const v8 off = columns[j] - stretch[place];
-                    total += off * off;
-                }
-            }
-        }
-        for (size_t l = filled - from; l < 8; ++l) total[l] = far;
-        const v8 other = least > total ? least : total;
+// The sum of the squared distances, in steps, from the two nearest of the stretches that ended before row t, whose
+// value is among the `kept`; how many there were. `lines` is memory to work in.
+double nearest(const WatchRules& w, const std::int8_t* kept, std::int64_t t, size_t& count, std::int32_t* lines) {
+    const size_t SPAN = w.member.SPAN, EVERY = w.member.EVERY, KEPT = w.member.KEPT;
+    const std::int64_t newest = quotient(t, EVERY), last = quotient(t - static_cast<std::int64_t>(SPAN), EVERY);
+    std::int64_t first = newest - static_cast<std::int64_t>(KEPT) + 1;
+    first = first > 0 ? first : 0;
+    count = last >= first ? static_cast<size_t>(last - first + 1) : 0;
+    if (count < w.member.FEWEST) return 0;
+    std::int32_t now[WATCH_SPAN];
+    const std::int64_t from = t - static_cast<std::int64_t>(SPAN) + 1;
+    size_t line = modulo(from, EVERY), at = modulo(quotient(from, EVERY), KEPT);
+    for (size_t place = 0; place < SPAN; ++place) {
+        now[place] = kept[line * KEPT + at];
+        if (++line < EVERY) continue;
+        line = 0;
+        at = at + 1 < KEPT ? at + 1 : 0;
+    }
+    std::int32_t* total = lines + EVERY * member_line(w);
+    distances(w, kept, now, lines, total);
+    const Whole counting = *reinterpret_cast<const WholeLoose*>(COUNTING);
+    const Whole far = INT32_MAX - Whole{};
+    // The columns of those that ended follow each other, the first one behind the last.
+    const std::int32_t begin = static_cast<std::int32_t>(modulo(first, KEPT));
+    const std::int32_t columns = static_cast<std::int32_t>(KEPT), ended = static_cast<std::int32_t>(count);
+    Whole least = far, second = far;
+    for (size_t column = 0; column < KEPT; column += WIDE) {
+        const Whole place = counting + static_cast<std::int32_t>(column);
+        const Whole since = place < begin ? place + (columns - begin) : place - begin;
+        const Whole here = *reinterpret_cast<const WholeLoose*>(total + column);
+        const Whole sum = (since >= ended) | (place >= columns) ? far : here;
+        const Whole other = least > sum ? least : sum;
         second = second < other ? second : other;
-        least = least < total ? least : total;
+        least = least < sum ? least : sum;
     }
-    float one = far, two = far;
-    for (int l = 0; l < 8; ++l) {
-        two = minimum(two, maximum(one, least[l]));
-        one = minimum(one, least[l]);
-        two = minimum(two, maximum(one, second[l]));
-    }
-    return __builtin_sqrt((static_cast<double>(one) + static_cast<double>(two)) / static_cast<double>(2 * span));
+    std::int32_t one[WIDE], two[WIDE];
+    *reinterpret_cast<WholeLoose*>(one) = least;
+    *reinterpret_cast<WholeLoose*>(two) = second;
+    for (size_t half = WIDE / 2; half > 0; half /= 2)
+        for (size_t l = 0; l < half; ++l) {
+            const std::int32_t a = one[l], b = one[l + half], other = a > b ? a : b;
+            const std::int32_t next = two[l] < two[l + half] ? two[l] : two[l + half];
+            one[l] = a < b ? a : b;
+            two[l] = next < other ? next : other;
+        }
+    return static_cast<double>(one[0]) + static_cast<double>(two[0]);
 }
 
 // The last statistic of each row before its logarithm.
 void shape(Block& block, double* out, size_t stride) {
     const WatchRules& w = block.w;
     const auto& m = block.s.members;
-    const size_t span = w.member.SPAN, KEPT = w.member.KEPT;
+    const size_t SPAN = w.member.SPAN, EVERY = w.member.EVERY, KEPT = w.member.KEPT, each = EVERY * KEPT;
+    const double STEPS = static_cast<double>(w.member.STEPS), unit = 2.0 * static_cast<double>(SPAN) * STEPS * STEPS;
     for (size_t stream = 0, i = 0; stream < block.streams; ++stream) {
-        std::int64_t& rows = m.rows[block.n + stream];
-        const std::int64_t number = quotient(rows, w.member.EVERY);
-        const size_t filled = number < 0 ? 0 : smaller(static_cast<size_t>(number), KEPT);
-        ++rows;
-        const bool due = modulo(rows, w.member.EVERY) == 0;
+        const std::int64_t t = m.rows[block.n + stream]++;
+        const size_t slot = modulo(t, EVERY) * KEPT + modulo(quotient(t, EVERY), KEPT);
         for (size_t k = 0; k < w.variables; ++k, ++i) {
             const size_t r = block.r + i;
-            float* stretch = m.stretch + r * span;
-            float* kept = m.kept + r * KEPT * span;
-            __builtin_memmove(stretch, stretch + 1, (span - 1) * sizeof(float));
+            std::int8_t* kept = m.kept + r * each;
+            fetch(kept, AHEAD * each, each);
             const double off = (block.value[i] - block.s.baseline.mean[r]) / block.scale[i];
-            stretch[span - 1] = static_cast<float>(minimum(maximum(off, -6), 6));
-            out[i * stride] = filled > 8 ? nearest(kept, stretch, span, filled, AHEAD * KEPT * span) : 0.0;
-            if (due)
-                __builtin_memcpy(kept + slot_of(w, quotient(rows, w.member.EVERY) - 1) * span, stretch,
-                                 span * sizeof(float));
+            const double within = minimum(maximum(off, -w.member.FAR), w.member.FAR);
+            kept[slot] = static_cast<std::int8_t>(__builtin_rint(STEPS * within));
+            size_t count;
+            const double sum = nearest(w, kept, t, count, block.lines);
+            out[i * stride] = count >= w.member.FEWEST ? __builtin_sqrt(sum / unit) : 0.0;
         }
     }
 }
@@ -83,6 +154,10 @@ void update_members(Block& block) {
     const WatchRules& w = block.w;
     const auto& m = block.s.members;
     const size_t rows = block.rows, M = w.member.TOPS.count, H = w.forecast.HORIZONS.count;
+    const double* const all[] = {m.low, m.high, m.usual_change};
+    for (const double* each : all) fetch_next(block, each);
+    fetch_next(block, m.level);
+    fetch_next(block, m.change);
     double* plain = block.some;     // (rows, 3): what passes through log(1 + x): range, level, shape
     double* change = block.others;  // (rows): and through log
     for (size_t i = 0; i < rows; ++i) {
@@ -104,13 +179,16 @@ void update_members(Block& block) {
         if (count > w.member.SEASONED)
             for (size_t j = 2; j < 4; ++j) best = usual[j] < usual[best] ? j : best;
         const double off = (x - predicted[best]) / maximum(usual[best], grain);
-        if (ok) m.level[r] += (minimum(maximum(off, -8), 8) - m.level[r]) / static_cast<double>(w.member.LEVEL_ROWS);
-        plain[3 * i + 1] = magnitude(m.level[r]);
+        const double level = m.level[r], varies = m.change[r];
+        const double moved = (minimum(maximum(off, -8), 8) - level) / static_cast<double>(w.member.LEVEL_ROWS);
+        if (ok) m.level[r] = static_cast<float>(level + moved);
+        plain[3 * i + 1] = magnitude(static_cast<double>(m.level[r]));
 
         const double step = magnitude(x - predicted[0]);
         const double ratio = minimum(step / maximum(m.usual_change[r], grain), 8);
-        if (ok) m.change[r] += (ratio - m.change[r]) / static_cast<double>(w.member.VARIANCE_ROWS);
-        change[i] = (m.change[r] + 0.02) / 1.02;
+        const double turned = (ratio - varies) / static_cast<double>(w.member.VARIANCE_ROWS);
+        if (ok) m.change[r] = static_cast<float>(varies + turned);
+        change[i] = (static_cast<double>(m.change[r]) + 0.02) / 1.02;
         const double rate = ok && count > 1 ? maximum(1 / maximum(count - 1, 1), 1 / 500.0) : 0.0;
         const double reach = old ? 10 * m.usual_change[r] + 0.05 * scale : INFINITE;
         m.usual_change[r] += rate * (minimum(step, reach) - m.usual_change[r]);

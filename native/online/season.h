@@ -6,6 +6,20 @@
 namespace carrousel {
 namespace {
 
+// Numbers of which the upper bits of float32 are kept, 16 or 24.
+INLINE double from_upper(std::uint16_t upper, std::uint8_t rest = 0) {
+    return __builtin_bit_cast(float, static_cast<std::uint32_t>(upper) << 16 | static_cast<std::uint32_t>(rest) << 8);
+}
+
+template <unsigned dropped>
+INLINE double to_upper(double x, std::uint16_t& upper, std::uint8_t& rest) {
+    std::uint32_t bits = __builtin_bit_cast(std::uint32_t, static_cast<float>(x));
+    bits = (bits + ((1U << (dropped - 1)) - 1) + (bits >> dropped & 1)) >> dropped << dropped;
+    upper = static_cast<std::uint16_t>(bits >> 16);
+    rest = static_cast<std::uint8_t>(bits >> 8);
+    return __builtin_bit_cast(float, bits);
+}
+
 INLINE double unbiased(const WatchRules& w, double visits) {
     const double n = minimum(visits, w.season.MEMORY);
     return n / maximum(n - 1, 1);
@@ -72,7 +86,7 @@ void begin_season(const WatchRules& w, const WatchState& s, size_t n, double int
         rows = __builtin_rint(of.period[n] / interval);
     }
     const size_t parts = parts_of(w, rows);
-    of.parts[n] = parts >= rule.FEWEST_PARTS ? static_cast<std::int64_t>(parts) : 0;
+    of.parts[n] = parts >= rule.FEWEST_PARTS ? static_cast<std::uint8_t>(parts) : 0;
     of.part[n] = -1;
 }
 
@@ -81,23 +95,28 @@ void learn_visit(const WatchRules& w, const WatchState& s, size_t r, size_t part
     const auto& rule = w.season;
     const size_t cell = part * w.streams * w.variables + r;
     const double visits = s.season.visits[cell], old = visits - 1;
-    const double m = s.season.mean[cell], v = s.season.spread[cell], last = s.season.latest[cell];
+    const double m = from_upper(s.season.mean[cell], s.season.mean_rest[cell]);
+    const double last = from_upper(s.season.latest[cell], s.season.latest_rest[cell]);
+    const double v = from_upper(s.season.spread[cell]);
     Sums sums = read_sums(w, s, r);
     const double deviation = __builtin_sqrt(variance_of(w, v, old, sums.of[VARIANCE] / parts));
     const bool sure = old >= static_cast<double>(rule.SURE);
     const double centre = sums.of[LATEST] / parts + m, reach = sure ? rule.FARTHER * deviation : INFINITE;
-    visit = s.season.latest[cell] = static_cast<float>(lesser(greater(visit, centre - reach), centre + reach));
+    visit = to_upper<8>(lesser(greater(visit, centre - reach), centre + reach), s.season.latest[cell],
+                        s.season.latest_rest[cell]);
     const bool learns = sums.of[VISITED] + (visits == 0 ? 1.0 : 0.0) == parts && visits > 0;
     const double now = learns ? minimum(visits + 1, 2 * rule.MEMORY) : 1.0;
     s.season.visits[cell] = static_cast<std::uint8_t>(now);
+    double mean = m, spread = v;
     if (learns) {
         const double n = maximum(minimum(now - 1, rule.MEMORY), 1);
         const double far = sure ? rule.FAR * deviation : INFINITE;
         const double off = lesser(greater(visit - (sums.of[LATEST] + visit - last) / parts - m, -far), far);
-        s.season.mean[cell] = static_cast<float>(m + off / n);
-        s.season.spread[cell] = static_cast<float>(v + (off * off * (n - 1) / n - v) / n);
+        mean = to_upper<8>(m + off / n, s.season.mean[cell], s.season.mean_rest[cell]);
+        std::uint8_t none;
+        spread = to_upper<16>(v + (off * off * (n - 1) / n - v) / n, s.season.spread[cell], none);
     }
-    add(sums, share_of(w, visit, s.season.mean[cell], s.season.spread[cell], now));
+    add(sums, share_of(w, visit, mean, spread, now));
     subtract(sums, share_of(w, last, m, v, visits));
     write_sums(w, s, r, sums);
 }
@@ -107,8 +126,9 @@ void add_up(const WatchRules& w, const WatchState& s, size_t r, size_t parts) {
     Sums sums{};
     for (size_t b = 0; b < w.season.BINS && b < parts; ++b) {
         const size_t cell = b * w.streams * w.variables + r;
-        const Sums more =
-            share_of(w, s.season.latest[cell], s.season.mean[cell], s.season.spread[cell], s.season.visits[cell]);
+        const Sums more = share_of(w, from_upper(s.season.latest[cell], s.season.latest_rest[cell]),
+                                   from_upper(s.season.mean[cell], s.season.mean_rest[cell]),
+                                   from_upper(s.season.spread[cell]), s.season.visits[cell]);
         add(sums, more);
     }
     write_sums(w, s, r, sums);
@@ -122,9 +142,9 @@ INLINE void say(const WatchRules& w, const WatchState& s, size_t r, size_t part,
     said[0] = said[1] = __builtin_nan(""), said[2] = 0;
     if (parts == 0 || sums.of[KNOWN] != count) return;
     const double old = s.season.visits[cell] - 1.0;
-    const double variance = variance_of(w, s.season.spread[cell], old, sums.of[VARIANCE] / count);
+    const double variance = variance_of(w, from_upper(s.season.spread[cell]), old, sums.of[VARIANCE] / count);
     const double size = sums.of[SQUARE] - sums.of[MEAN] * sums.of[MEAN] / count;
-    said[0] = static_cast<double>(s.season.mean[cell]) - sums.of[MEAN] / count;
+    said[0] = from_upper(s.season.mean[cell], s.season.mean_rest[cell]) - sums.of[MEAN] / count;
     said[1] = w.season.QUANTILE * __builtin_sqrt(variance / maximum(old, 1));
     said[2] = size > sums.of[ERROR] ? 1 - sums.of[ERROR] / size : 0.0;
 }
@@ -134,7 +154,7 @@ void turn(const WatchRules& w, const WatchState& s, size_t n, size_t part, size_
     const auto& of = s.season;
     const size_t R = w.streams * w.variables;
     const std::int64_t last = static_cast<std::int64_t>(w.season.BINS) - 1;
-    const std::int64_t before = of.part[n] < last ? of.part[n] : last;
+    const std::int64_t before = of.part[n] < last ? std::int64_t{of.part[n]} : last;
     for (size_t r = n * w.variables; r < (n + 1) * w.variables; ++r) {
         const double count = of.visit[R + r], value = of.visit[r] / count;
         if (of.origin[r] != of.origin[r] && count > 0) of.origin[r] = value;
@@ -146,10 +166,10 @@ void turn(const WatchRules& w, const WatchState& s, size_t n, size_t part, size_
         if (static_cast<std::int64_t>(part) < before) add_up(w, s, r, parts);
         double said[3];
         say(w, s, r, part, parts, said);
-        for (size_t k = 0; k < 3; ++k) of.said[k * R + r] = said[k];
+        for (size_t k = 0; k < 3; ++k) of.said[k * R + r] = static_cast<float>(said[k]);
         of.visit[r] = of.visit[R + r] = 0;
     }
-    of.part[n] = static_cast<std::int64_t>(part);
+    of.part[n] = static_cast<std::int16_t>(part);
 }
 
 void forget_trend(const WatchRules& w, const WatchState& s, size_t r);
@@ -161,11 +181,13 @@ void update_season(Block& block, const WatchReadings& out, double* rest) {
     const WatchState& s = block.s;
     const auto& of = s.season;
     const size_t R = w.streams * w.variables, bins = w.season.BINS;
+    fetch_next(block, of.visit, 2);
+    fetch_next(block, of.said, 3);
     for (size_t stream = 0, i = 0; stream < block.streams; ++stream) {
         const size_t n = block.n + stream;
         if (of.parts[n] == 0) begin_season(w, s, n, s.baseline.interval[n]);
         const double position = w.season.clock ? block.seconds[stream] : static_cast<double>(of.rows[n]);
-        const size_t parts = of.parts[n] > 0 ? smaller(static_cast<size_t>(of.parts[n]), bins) : 0;
+        const size_t parts = smaller(of.parts[n], bins);
         const double own = of.period[n] > 0 ? of.period[n] : 1.0;
         const double place = modulo(position, own) / own * static_cast<double>(parts);
         const size_t part = place > 0 ? smaller(static_cast<size_t>(minimum(place, 255)), bins - 1) : 0;

@@ -6,56 +6,99 @@
 namespace carrousel {
 namespace {
 
-// The p-values of up to eight statistics, each by a histogram of its own.
-void tail_p_values(const WatchRules& w, const float* const (&counts)[8], const double (&share)[8],
-                   const double (&seen)[8], double excesses, double (&p)[8], float* sums) {
+using i8 = std::int32_t __attribute__((vector_size(32)));
+using i8_loose = std::int32_t __attribute__((vector_size(32), aligned(4), may_alias));
+
+// columns[j][r] = rows[r][column + j]
+#if defined(__SSE2__) || defined(__ARM_NEON)
+using u16 = std::uint16_t __attribute__((vector_size(16)));
+using u16_loose = std::uint16_t __attribute__((vector_size(16), aligned(2), may_alias));
+using u32 = std::uint32_t __attribute__((vector_size(16)));
+using u64 = std::uint64_t __attribute__((vector_size(16)));
+
+INLINE void transpose_counts(const std::uint16_t* const (&rows)[8], size_t column, i8 (&columns)[8]) {
+    u16 a[8];
+    for (int r = 0; r < 8; r += 2) {
+        const u16 one = *reinterpret_cast<const u16_loose*>(rows[r] + column);
+        const u16 two = *reinterpret_cast<const u16_loose*>(rows[r + 1] + column);
+        a[r] = __builtin_shufflevector(one, two, 0, 8, 1, 9, 2, 10, 3, 11);
+        a[r + 1] = __builtin_shufflevector(one, two, 4, 12, 5, 13, 6, 14, 7, 15);
+    }
+    u32 b[8];
+    for (int r = 0; r < 8; r += 4)
+        for (int half = 0; half < 2; ++half) {
+            const u32 one = reinterpret_cast<u32>(a[r + half]), two = reinterpret_cast<u32>(a[r + 2 + half]);
+            b[r + 2 * half] = __builtin_shufflevector(one, two, 0, 4, 1, 5);
+            b[r + 2 * half + 1] = __builtin_shufflevector(one, two, 2, 6, 3, 7);
+        }
+    for (int j = 0; j < 4; ++j) {
+        const u64 one = reinterpret_cast<u64>(b[j]), two = reinterpret_cast<u64>(b[j + 4]);
+        const u16 even = reinterpret_cast<u16>(__builtin_shufflevector(one, two, 0, 2));
+        const u16 odd = reinterpret_cast<u16>(__builtin_shufflevector(one, two, 1, 3));
+        const u16 none = {};
+        columns[2 * j] = reinterpret_cast<i8>(
+            __builtin_shufflevector(even, none, 0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15));
+        columns[2 * j + 1] = reinterpret_cast<i8>(
+            __builtin_shufflevector(odd, none, 0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15));
+    }
+}
+#else
+INLINE void transpose_counts(const std::uint16_t* const (&rows)[8], size_t column, i8 (&columns)[8]) {
+    for (int j = 0; j < 8; ++j)
+        for (int r = 0; r < 8; ++r) columns[j][r] = rows[r][column + j];
+}
+#endif
+
+// The p-values of up to eight statistics, each by a histogram of its own; `above` (BINS, 8) is memory to work in.
+void tail_p_values(const WatchRules& w, const std::uint16_t* const (&counts)[8], const double (&share)[8],
+                   const double (&seen)[8], double excesses, double (&p)[8], std::int32_t* above) {
     const double TAIL = w.tail.TAIL, PRIOR = w.tail.PRIOR, EXCESS = w.tail.EXCESS, MEMORY = w.tail.MEMORY;
     const double YOUNG = w.tail.YOUNG;
     const size_t bins = w.tail.BINS;
     const double BINS = static_cast<double>(bins);
-    v8_loose* aboves = reinterpret_cast<v8_loose*>(sums);  // (bins): of a bin and those over it
-    v8_loose* ladders = aboves + bins;                     // (bins): of those sums
-    v8 above = {}, ladder = {};
+    i8_loose* aboves = reinterpret_cast<i8_loose*>(above);  // (bins): of a bin and those over it
+    i8 running = {};
     for (size_t end = bins; end > 0;) {
         const size_t column = end >= 8 ? end - 8 : 0;
-        v8 columns[8];
-        transpose(counts, column, columns);
+        i8 columns[8];
+        transpose_counts(counts, column, columns);
         if (end - column == 8) {
 #pragma GCC unroll 8
-            for (size_t j = 8; j-- > 0;) {
-                aboves[column + j] = above += columns[j];
-                ladders[column + j] = ladder += above;
-            }
+            for (size_t j = 8; j-- > 0;) aboves[column + j] = running += columns[j];
             end = column;
         } else {
             while (end > 0) {
                 --end;
-                aboves[end] = above += columns[end];
-                ladders[end] = ladder += above;
+                aboves[end] = running += columns[end];
             }
         }
     }
-    float total[8], tail[8];
+    double all[8];
+    std::int32_t limits[8], edge[8], ladder[8];
     for (int l = 0; l < 8; ++l) {
-        total[l] = maximum(above[l], 1e-12f);
-        tail[l] = static_cast<float>(minimum(excesses / maximum(minimum(seen[l], MEMORY), 1), TAIL)) * total[l];
+        all[l] = maximum(static_cast<double>(running[l]), 1.0);
+        const double tail = minimum(excesses / maximum(minimum(seen[l], MEMORY), 1), TAIL) * all[l];
+        limits[l] = static_cast<std::int32_t>(minimum(maximum(tail, 0), 0x1p30));
     }
-    const v8 limit = *reinterpret_cast<const v8_loose*>(tail);
-    std::int32_t edge[8];
     {
-        using i8 = std::int32_t __attribute__((vector_size(32), aligned(4), may_alias));
-        i8 count = {};
-        for (size_t k = 0; k < bins; ++k) count -= aboves[k] > limit;  // true is −1
-        *reinterpret_cast<i8*>(edge) = count;
+        // What is not above the limit lies beyond the edge; its sums of sums there give the mean excess.
+        const i8 limit = *reinterpret_cast<const i8_loose*>(limits);
+        i8 count = {}, sum = {};
+        for (size_t k = 0; k < bins; ++k) {
+            const i8 here = aboves[k], inside = here > limit;  // true is −1
+            count -= inside;
+            sum += here & ~inside;
+        }
+        *reinterpret_cast<i8_loose*>(edge) = count;
+        *reinterpret_cast<i8_loose*>(ladder) = sum;
     }
-    double inner[8], beyond[8], sum[8], all[8], excess[8], outer[8], rate[8];
+    double inner[8], beyond[8], sum[8], excess[8], outer[8], rate[8];
     for (size_t l = 0; l < 8; ++l) {
         const size_t k = place_of(share[l], bins), u = smaller(static_cast<size_t>(edge[l]), bins - 1);
-        const double here = sums[k * 8 + l], after = k < bins - 1 ? sums[(k + 1) * 8 + l] : 0.0f;
-        all[l] = total[l];
+        const double here = above[k * 8 + l], after = k < bins - 1 ? above[(k + 1) * 8 + l] : 0;
         inner[l] = (here + (after - here) * (share[l] * BINS - static_cast<double>(k))) / all[l];
-        beyond[l] = sums[u * 8 + l];
-        sum[l] = sums[(bins + u) * 8 + l];
+        beyond[l] = above[u * 8 + l];
+        sum[l] = static_cast<size_t>(edge[l]) < bins ? ladder[l] : beyond[l];
         excess[l] = share[l] - static_cast<double>(u) / BINS;
     }
     double base[8], power[8];
@@ -78,27 +121,22 @@ void tail_p_values(const WatchRules& w, const float* const (&counts)[8], const d
     }
 }
 
-// Of y (rows, columns) with the histograms of those rows; column c with that of tails[c], or all with those of one
-// tail.
-void p_values(const WatchRules& w, const WatchTail* tails, bool apart, size_t first, size_t rows, size_t columns,
-              double excesses, const double* y, const double* top, double* share, size_t* bin, double* p, float* sums) {
+// Of y (rows, columns), each with a histogram of its own.
+void p_values(const WatchRules& w, const WatchTail& tail, size_t first, size_t rows, size_t columns, double excesses,
+              const double* y, const double* top, double* share, size_t* bin, double* p, std::int32_t* above) {
     const size_t bins = w.tail.BINS;
-    const auto histogram = [&](size_t at) {
-        const size_t r = first + at / columns, c = at % columns;
-        return apart ? tails[c].counts + r * bins : tails[0].counts + (r * columns + c) * bins;
-    };
     for (size_t at = 0; at < rows * columns; at += 8) {
-        const size_t each = (apart ? 8 / columns : 8) * bins * sizeof(float);  // of one array, by eight histograms
-        for (size_t c = 0; c < (apart ? columns : 1); ++c) fetch(histogram(at + c), AHEAD * each, each);
-        const float* counts[8];
+        const size_t each = 8 * bins * sizeof(std::uint16_t);
+        fetch(tail.counts + (first * columns + at) * bins, AHEAD * each, each);
+        const std::uint16_t* counts[8];
         double shares[8], seen[8], found[8];
         for (size_t l = 0; l < 8; ++l) {
-            const size_t of = smaller(at + l, rows * columns - 1), c = of % columns;
-            shares[l] = minimum(maximum(y[of] / top[c], 0), 1);
-            counts[l] = histogram(of);
-            seen[l] = tails[apart ? c : 0].seen[first + of / columns];
+            const size_t of = smaller(at + l, rows * columns - 1);
+            shares[l] = minimum(maximum(y[of] / top[of % columns], 0), 1);
+            counts[l] = tail.counts + (first * columns + of) * bins;
+            seen[l] = tail.seen[first + of / columns];
         }
-        tail_p_values(w, counts, shares, seen, excesses, found, sums);
+        tail_p_values(w, counts, shares, seen, excesses, found, above);
         for (size_t l = 0; l < 8 && at + l < rows * columns; ++l) {
             share[at + l] = shares[l];
             bin[at + l] = place_of(shares[l], bins);
@@ -107,22 +145,33 @@ void p_values(const WatchRules& w, const WatchTail* tails, bool apart, size_t fi
     }
 }
 
+INLINE std::uint16_t whole_weight(const WatchRules& w, float weight) {
+    const float most = static_cast<float>(w.tail.FULL / 2);
+    return static_cast<std::uint16_t>(minimum(maximum(__builtin_rintf(weight), 1.0f), most));
+}
+
 // Add statistics, whose bins `p_values` found, to the past of row r.
-INLINE void learn(const WatchRules& w, const WatchTail& tail, size_t r, size_t columns, const size_t* bin,
-                  size_t stride, bool ok) {
+INLINE void learn(const WatchRules& w, const WatchTail& tail, size_t r, size_t columns, const size_t* bin, bool ok) {
+    if (!ok) return;
     const size_t bins = w.tail.BINS;
-    const float LARGEST = static_cast<float>(w.tail.LARGEST);
-    float* counts = tail.counts + r * columns * bins;
+    const std::int32_t full = static_cast<std::int32_t>(w.tail.FULL);
+    std::uint16_t* counts = tail.counts + r * columns * bins;
     float& weight = tail.weight[r];
-    if (ok) {
-        for (size_t c = 0; c < columns; ++c) counts[c * bins + bin[c * stride]] += weight;
-        tail.seen[r] += 1;
-        weight *= static_cast<float>(1 + 1 / w.tail.MEMORY);
+    std::uint16_t more = whole_weight(w, weight);
+    bool over = false;
+    for (size_t c = 0; c < columns; ++c) over |= counts[c * bins + bin[c]] > full - more;
+    if (over) {  // halves, the even one of two that are as near
+        for (size_t k = 0; k < columns * bins; ++k)
+            counts[k] = static_cast<std::uint16_t>((counts[k] >> 1) + ((counts[k] & 3) == 3));
+        weight *= 0.5f;
+        more = whole_weight(w, weight);
     }
-    if (weight > LARGEST) {
-        for (size_t k = 0; k < columns * bins; ++k) counts[k] /= LARGEST;
-        weight /= LARGEST;
+    for (size_t c = 0; c < columns; ++c) {
+        std::uint16_t& count = counts[c * bins + bin[c]];
+        count = static_cast<std::uint16_t>(count + more);
     }
+    tail.seen[r] += 1;
+    weight *= static_cast<float>(1 + 1 / w.tail.MEMORY);
 }
 
 }  // namespace

@@ -21,9 +21,10 @@ INLINE void line_variance(const double* weights, size_t stride, double& level, d
 }
 
 // Ascending, what is no number last.
-INLINE void sort(double* x, size_t n) {
+template <class T>
+INLINE void sort(T* x, size_t n) {
     for (size_t i = 1; i < n; ++i) {
-        const double moved = x[i];
+        const T moved = x[i];
         size_t j = i;
         for (; j > 0 && (moved < x[j - 1] || (x[j - 1] != x[j - 1] && moved == moved)); --j) x[j] = x[j - 1];
         x[j] = moved;
@@ -242,13 +243,14 @@ std::int8_t judge_trend(const WatchRules& w, const WatchState& s, size_t r, std:
     for (size_t j = 0; j < J; ++j) {
         const size_t at = j * length + k;
         const double judge = t.table.judge[at];
-        double& mean = t.means[j * R + r];
-        double& spread = t.spread[j * R + r];
+        double mean = t.means[j * R + r], spread = t.spread[j * R + r];
         mean += (z - mean) * t.table.gain[at];
         const double usual = mean * mean / (t.table.variance[at] + BLOCK * of_level);
         const double known = greater(spread, rule.WHITE);
         if (left == J && judge > 0 && (usual * judge >= known || astray)) left = j;
         spread += (lesser(usual, judge > 0 ? known * rule.CLIP : INFINITE) - spread) * t.table.remember[at];
+        t.means[j * R + r] = static_cast<float>(mean);
+        t.spread[j * R + r] = static_cast<float>(spread);
         spreads[j] = spread;
         longest = j == 0 ? spread : greater(longest, spread);
     }
@@ -290,6 +292,12 @@ void update_trend(Block& block, const double* x, const double* steps, const Watc
     const WatchRules& w = block.w;
     const auto& t = block.s.trend;
     const size_t R = w.streams * w.variables, rows = block.rows, first = block.r;
+    fetch_next(block, t.line, 6);
+    fetch_next(block, t.weights, 6);
+    fetch_next(block, t.bound, 2);
+    fetch_next(block, t.sums, 4);
+    fetch_next(block, t.elapsed);
+    fetch_next(block, t.since);
     const double beta = 1 - 1 / w.trend.memory, square_beta = beta * beta;
     const std::uint8_t full = static_cast<std::uint8_t>(w.trend.BLOCK);
     double* const line = t.line + first;

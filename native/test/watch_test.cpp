@@ -31,6 +31,11 @@ Numbers numbers() {
             {"baseline.DAY_MEMORY", {5}},
             {"baseline.WEEK_MEMORY", {3}},
             {"baseline.SETTLED", {10}},
+            {"baseline.NEAR", {2}},
+            {"baseline.ALIKE", {2}},
+            {"baseline.MOST", {65504}},
+            {"baseline.STEP", {0.001}},
+            {"baseline.GOLDEN", {0.6}},
             {"forecast.HORIZONS", {1, 3, 2}},
             {"forecast.QUANTILES", {0.1, 0.3, 0.5, 0.7, 0.9}},
             {"forecast.LOG_SPREAD", {2, -1.5}},
@@ -44,6 +49,9 @@ Numbers numbers() {
             {"member.SPAN", {11}},
             {"member.KEPT", {13}},
             {"member.EVERY", {2}},
+            {"member.STEPS", {21}},
+            {"member.FEWEST", {4}},
+            {"member.FAR", {6}},
             {"member.SEASONED", {20}},
             {"member.SETTLED", {20}},
             {"tail.BINS", {21}},
@@ -52,8 +60,9 @@ Numbers numbers() {
             {"tail.EXCESS", {0.05}},
             {"tail.MEMORY", {100}},
             {"tail.YOUNG", {5}},
-            {"tail.LARGEST", {2}},
+            {"tail.FULL", {301}},
             {"alarm.HOLD", {6}},
+            {"alarm.PART", {2}},
             {"alarm.WARM", {10}},
             {"alarm.CALM", {3}},
             {"alarm.SECOND", {0.5}},
@@ -143,33 +152,34 @@ public:
         const std::size_t rows = batch * variables;
         for (const char* name : {"count", "mean", "spread", "last", "previous"})
             add<double>(std::string("baseline.") + name, 'd', rows);
-        add<double>("baseline.error", 'd', rows * 4);
-        add<double>("baseline.day", 'd', rows * 5);
-        add<double>("baseline.week", 'd', rows * 7);
+        add<float>("baseline.error", 'f', rows * 4);
+        for (const char* name : {"origin", "unit"}) add<double>(std::string("baseline.") + name, 'd', rows);
+        add<std::uint16_t>("baseline.day", 'e', rows * 5);
+        add<std::uint16_t>("baseline.week", 'e', rows * 7);
         add<std::uint8_t>("baseline.day_visits", 'B', rows * 5);
         add<std::uint8_t>("baseline.week_visits", 'B', rows * 7);
         add<double>("baseline.time", 'd', batch);
         add<double>("baseline.interval", 'd', batch);
-        add<float>("forecast.ring", 'f', rows * 3 * 3 * 5);
+        add<float>("forecast.middle", 'f', rows * 6);
+        add<std::uint16_t>("forecast.gaps", 'e', rows * 6 * 4);
         add<double>("forecast.mean", 'd', rows * 3);
-        add<double>("forecast.scale", 'd', rows * 3);
+        add<float>("forecast.scale", 'f', rows * 3);
         add<std::int64_t>("forecast.made", 'l', batch);
         add<double>("members.low", 'd', rows, std::numeric_limits<double>::infinity());
         add<double>("members.high", 'd', rows, -std::numeric_limits<double>::infinity());
-        for (const char* name : {"level", "change", "usual_change"})
-            add<double>(std::string("members.") + name, 'd', rows);
-        add<float>("members.stretch", 'f', rows * 11);
-        add<float>("members.kept", 'f', rows * 13 * 11);
+        for (const char* name : {"level", "change"}) add<float>(std::string("members.") + name, 'f', rows);
+        add<double>("members.usual_change", 'd', rows);
+        add<std::int8_t>("members.kept", 'b', rows * 2 * 13);
         add<std::int64_t>("members.rows", 'l', batch);
         for (const char* name : {"tail", "scores", "onsets"}) {
             const bool all = name == std::string("tail");
-            add<float>(std::string(name) + ".counts", 'f', (all ? rows * members_ : batch) * 21);
+            add<std::uint16_t>(std::string(name) + ".counts", 'H', (all ? rows * members_ : batch) * 21);
             add<float>(std::string(name) + ".weight", 'f', all ? rows : batch, 1);
-            add<double>(std::string(name) + ".seen", 'd', all ? rows : batch);
+            add<float>(std::string(name) + ".seen", 'f', all ? rows : batch);
         }
-        add<float>("alarm.recent", 'f', batch * 6);
-        for (const char* name : {"rows", "seen", "calm"}) add<std::int64_t>(std::string("alarm.") + name, 'l', batch);
-        add<std::uint8_t>("alarm.incident", 'B', batch);
+        add<float>("alarm.recent", 'f', batch * 4);
+        for (const char* name : {"row", "seen", "calm", "incident"})
+            add<std::uint8_t>(std::string("alarm.") + name, 'B', batch);
         underneath(rows);
         if (covariates > 0) beside(rows, covariates);
     }
@@ -181,7 +191,11 @@ public:
     // Whatever bytes a damaged file may bring.
     void scramble(Random& random) {
         for (auto& [name, array] : arrays) {
-            const std::size_t each = array.kind == 'B' ? 1 : array.kind == 'f' || array.kind == 'i' ? 4 : 8;
+            const char kind = array.kind;
+            const std::size_t each = kind == 'B' || kind == 'b'                  ? 1
+                                     : kind == 'h' || kind == 'H' || kind == 'e' ? 2
+                                     : kind == 'f' || kind == 'i'                ? 4
+                                                                                 : 8;
             const std::size_t bytes = array.size * each;
             for (std::size_t k = 0; k < bytes; ++k)
                 static_cast<unsigned char*>(array.data)[k] = static_cast<unsigned char>(random.next() >> 24);
@@ -227,16 +241,18 @@ private:
     // Season, trend and drifts, fresh.
     void underneath(std::size_t rows) {
         constexpr double none = std::numeric_limits<double>::quiet_NaN();
-        for (const char* name : {"mean", "spread", "latest"}) add<float>(std::string("season.") + name, 'f', 11 * rows);
-        add<std::uint8_t>("season.visits", 'B', 11 * rows);
+        for (const char* name : {"mean", "spread", "latest"})
+            add<std::uint16_t>(std::string("season.") + name, 'H', 11 * rows);
+        for (const char* name : {"mean_rest", "latest_rest", "visits"})
+            add<std::uint8_t>(std::string("season.") + name, 'B', 11 * rows);
         add<double>("season.sums", 'd', 7 * rows);
         add<double>("season.origin", 'd', rows, none);
         add<double>("season.visit", 'd', 2 * rows);
-        add<double>("season.said", 'd', 3 * rows, none);
+        add<float>("season.said", 'f', 3 * rows, none);
         add<std::uint8_t>("season.apart", 'B', rows);
         add<double>("season.period", 'd', batch_, 1);
-        add<std::int64_t>("season.parts", 'l', batch_);
-        add<std::int64_t>("season.part", 'l', batch_, -1);
+        add<std::uint8_t>("season.parts", 'B', batch_);
+        add<std::int16_t>("season.part", 'h', batch_, -1);
         add<std::int64_t>("season.rows", 'l', batch_);
         add<double>("trend.line", 'd', 6 * rows, none);
         add<double>("trend.weights", 'd', 6 * rows, none);
@@ -245,8 +261,8 @@ private:
         add<double>("trend.elapsed", 'd', rows);
         add<std::uint8_t>("trend.present", 'B', rows, 1);
         add<std::int32_t>("trend.blocks", 'i', rows, -1);
-        add<double>("trend.means", 'd', 3 * rows);
-        add<double>("trend.spread", 'd', 3 * rows);
+        add<float>("trend.means", 'f', 3 * rows);
+        add<float>("trend.spread", 'f', 3 * rows);
         add<double>("trend.runs", 'd', 18 * rows);
         add<double>("trend.recent", 'd', 5 * rows);
         add<std::uint8_t>("trend.lost", 'B', rows);
@@ -255,13 +271,10 @@ private:
         for (const std::string name : {"value_drift", "residual_drift"}) {
             add<std::uint8_t>(name + ".present", 'B', rows);
             add<std::uint8_t>(name + ".above", 'B', 3 * rows);
-            add<std::int32_t>(name + ".blocks", 'i', rows);
-            add<double>(name + ".sample", 'd', 7 * rows);
+            add<std::int16_t>(name + ".blocks", 'h', rows);
             add<double>(name + ".edge", 'd', 3 * rows, none);
-            add<double>(name + ".usual", 'd', 3 * rows);
-            add<float>(name + ".recent", 'f', 2 * 3 * rows);
-            add<float>(name + ".spread", 'f', 2 * 3 * rows);
-            add<double>(name + ".score", 'd', rows);
+            add<float>(name + ".learnt", 'f', 5 * 3 * rows);
+            add<float>(name + ".score", 'f', rows);
         }
         add<double>("value_drift.table", 'd', 4 * 2 * 21, 0.5);
     }
@@ -315,7 +328,9 @@ TEST(a_stream_is_watched_to_the_same_bits_in_any_company) {
             Random random(1);
             const std::size_t N = 19, K = 3, width = K + P;
             Streams together(N, K, isa.name, P), alone(1, K, isa.name, P);
-            Watch many = together.watch(numbers()), one = alone.watch(numbers());
+            Numbers given = numbers();
+            given["member.SPAN"] = {P > 0 ? 12.0 : 11.0};  // pairs of rows, or not
+            Watch many = together.watch(given), one = alone.watch(given);
             for (int row = 0; row < 150; ++row) {
                 std::vector<double> values(N * width), seconds(N);
                 for (double& x : values) x = value(random);
@@ -335,7 +350,9 @@ TEST(a_watch_survives_any_state_and_any_time) {
         for (std::size_t P : {0, 3}) {
             Random random(2);
             Streams streams(9, 2, isa.name, P);
-            Watch watch = streams.watch(numbers());
+            Numbers given = numbers();
+            given["member.SPAN"] = {P > 0 ? 12.0 : 11.0};
+            Watch watch = streams.watch(given);
             for (int round = 0; round < 30; ++round) {
                 streams.scramble(random);
                 for (int row = 0; row < 10; ++row) {
@@ -356,12 +373,22 @@ TEST(a_watch_refuses_what_does_not_fit) {
     wrong.erase("tail.PRIOR");
     CHECK_REFUSED(streams.watch(wrong), "watch: expected 1 to 1 numbers tail.PRIOR");
     wrong = numbers();
-    wrong["member.SPAN"] = {7};
-    CHECK_REFUSED(streams.watch(wrong), "watch: expected member.SPAN and tail.BINS of at least 8");
+    wrong["tail.BINS"] = {7};
+    CHECK_REFUSED(streams.watch(wrong), "watch: expected tail.BINS from 8 to 256, and an odd tail.FULL up to 65535");
+    wrong = numbers();
+    for (const double span : {27.0, 65.0}) {
+        wrong["member.SPAN"] = {span};
+        CHECK_REFUSED(streams.watch(wrong), "watch: expected stretches of the sizes that the kernel is written for");
+    }
+    wrong["member.SPAN"] = {11};
+    wrong["member.FAR"] = {6.1};
+    CHECK_REFUSED(streams.watch(wrong), "watch: expected stretches of the sizes that the kernel is written for");
+    wrong = numbers();
     wrong["member.SPAN"] = {11.5};
     CHECK_REFUSED(streams.watch(wrong), "watch: expected a positive integer member.SPAN, got 11.500000");
-    wrong["member.SPAN"] = {12};
-    CHECK_REFUSED(streams.watch(wrong), "watch: expected an array members.stretch of 24 numbers, 'f'");
+    wrong = numbers();
+    wrong["member.KEPT"] = {12};
+    CHECK_REFUSED(streams.watch(wrong), "watch: expected an array members.kept of 48 numbers, 'b'");
     wrong = numbers();
     wrong["member.TOPS"] = {1, 2, 3};
     CHECK_REFUSED(streams.watch(wrong), "watch: expected member.TOPS for 3 horizons and 4 statistics");
@@ -374,9 +401,13 @@ TEST(a_watch_refuses_what_does_not_fit) {
     wrong = numbers();
     wrong["forecast.HORIZONS"] = {1, 3};
     wrong["member.TOPS"] = {1, 2, 3, 4, 5, 6};
-    CHECK_REFUSED(streams.watch(wrong), "watch: expected an array forecast.ring of 60 numbers, 'f'");
-    streams.arrays["alarm.rows"].kind = 'd';
-    CHECK_REFUSED(streams.watch(numbers()), "watch: expected an array alarm.rows of 2 numbers, 'l'");
-    streams.arrays.erase("alarm.rows");
-    CHECK_REFUSED(streams.watch(numbers()), "watch: expected an array alarm.rows of 2 numbers, 'l'");
+    CHECK_REFUSED(streams.watch(wrong), "watch: expected an array forecast.middle of 8 numbers, 'f'");
+    wrong = numbers();
+    wrong["alarm.PART"] = {4};
+    CHECK_REFUSED(streams.watch(wrong),
+                  "watch: expected alarm.HOLD of whole parts, and that, alarm.WARM and alarm.CALM in a byte");
+    streams.arrays["alarm.row"].kind = 'd';
+    CHECK_REFUSED(streams.watch(numbers()), "watch: expected an array alarm.row of 2 numbers, 'B'");
+    streams.arrays.erase("alarm.row");
+    CHECK_REFUSED(streams.watch(numbers()), "watch: expected an array alarm.row of 2 numbers, 'B'");
 }

@@ -31,7 +31,10 @@ EXTRAS = ("tokenizer.json",)  # text files that a task may add: others know thes
 FORMAT_VERSION = 1
 CONFIG_LIMIT = HEADER_LIMIT = 16_000_000  # bytes; far above any real one, far below what could exhaust the memory
 EXTRA_LIMIT = 256_000_000
-DTYPES = {"F32": "float32", "F64": "float64", "I32": "int32", "I64": "int64", "U8": "uint8", "BOOL": "bool"}
+DTYPES = {
+    "F32": "float32", "F64": "float64", "I32": "int32", "I64": "int64", "U8": "uint8", "BOOL": "bool",
+    "F16": "float16", "I16": "int16", "U16": "uint16", "I8": "int8",
+}  # fmt: skip
 AGAIN = "save the model or copy the folder again"
 
 Arrays = Mapping[str, npt.NDArray[Any]]

@@ -117,7 +117,7 @@ def test_save_through_a_link_keeps_the_link(saved, tmp_path):
         (
             {"context": {"a": np.array(["x"])}},
             WeightsError,
-            "a: expected one of float32, float64, int32, int64, uint8, bool",
+            "a: expected one of float32, float64, int32, int64, uint8, bool, float16, int16, uint16, int8",
         ),
     ],
     ids=["NaN in statistics", "a NumPy number", "no weights", "strings"],

@@ -25,6 +25,8 @@ from carrousel.online.drift import (
     SLOPE,
     WAIT,
     Drift,
+    key_of,
+    number_of,
 )
 
 
@@ -80,7 +82,8 @@ class Twin:
     def learnt(self):
         ordered = sorted(self.sample)
         self.edge = [ordered[r] for r in RANKS]
-        self.usual = [0.0] * len(RANKS)
+        self.usual = [np.float32(0)] * len(RANKS)
+        self.mean = [0.0] * len(RANKS)
         self.recent = [[np.float32(0)] * len(RANKS) for _ in SCALES]
         self.spread = [[np.float32(0)] * len(RANKS) for _ in SCALES]
         self.moments = [[0.0, 0.0, 0.0] for _ in SCALES]
@@ -111,7 +114,8 @@ class Twin:
         above = [x >= self.edge[b] if b < LOWER else x > self.edge[b] for x in block]
         share = sum(above) / BLOCK
         if j == 0:
-            self.usual[b] += (share - self.usual[b]) / k
+            self.mean[b] = float(self.usual[b]) + (share - float(self.usual[b])) / k
+            self.usual[b] = np.float32(self.mean[b])
         a, g = max(2 / (SCALES[j] + 1), 1 / k), 1 / k
         if b == 0:
             e, u, c = self.moments[j]
@@ -119,9 +123,9 @@ class Twin:
         e, u, c = self.moments[j]
         recent = float(self.recent[j][b]) + (share - float(self.recent[j][b])) * a
         self.recent[j][b] = np.float32(recent)
-        d = recent - self.usual[b]
+        d = recent - self.mean[b]
         square = d * d / max(e + u - 2 * c, 1e-12)
-        p = (k * self.usual[b] + 0.5) / (k + 1)
+        p = (k * self.mean[b] + 0.5) / (k + 1)
         known = max(float(self.spread[j][b]), p * (1 - p) / BLOCK)
         waits = k <= WAIT[j]
         since = k - WAIT[j] // 2
@@ -277,8 +281,39 @@ def test_the_score_a_reading_gave_does_not_change_behind_it():
     assert not any(r.drift.any() for r in readings)
 
 
-def test_memory_is_at_most_half_a_kilobyte_a_stream():
-    assert sum(array.nbytes for array in Drift(10, 1).state.values()) <= 10 * 512
+def test_memory_is_at_most_192_bytes_a_stream():
+    assert sum(array.nbytes for array in Drift(10, 1).state.values()) <= 10 * 192
+
+
+def test_keys_are_in_the_order_of_the_numbers_and_tell_a_millionth_apart():
+    random = np.random.default_rng(10)
+    x = random.normal(size=4_000) * 10.0 ** random.uniform(-320, 305, 4_000)
+    x = np.sort(np.concatenate([x, [0.0, -0.0, np.inf, -np.inf, 5e-324, 1.7e308, -1.7e308]]))
+    key = key_of(x)
+    assert (np.diff(key) >= 0).all()
+    assert key[x == 0].tolist() == [0, 0]
+    near = number_of(key)
+    assert (np.abs(near) <= np.abs(x)).all()
+    usual = np.isfinite(x) & (np.abs(x) > 1e-300)
+    np.testing.assert_allclose(near[usual], x[usual], rtol=2.0**-20)
+    np.testing.assert_array_equal(key_of(near)[usual], key[usual])
+
+
+@pytest.mark.parametrize("place", [3.7, 1e7 + 0.1, -1e-7])
+def test_what_is_alike_lies_on_one_side_of_every_edge(place):
+    """What lies on a lower edge counts as above it, on an upper one as below."""
+    random = np.random.default_rng(11)
+    atoms = place + np.array([0.0, 0.1, 0.3])
+    x = random.choice(atoms, size=(SAMPLES * BLOCK, 50))
+    x[BLOCK - 1] = place + random.normal(size=50)  # another origin in each stream
+    drift = Drift(50, 1)
+    run(drift, x)
+    edge = drift.state["edge"][:, :, 0]
+    sample = np.sort(x[BLOCK - 1 :: BLOCK], axis=0)
+    for b, rank in enumerate(RANKS):
+        at, here = sample[rank], edge[:, b]
+        assert ((at > here) if b < LOWER else (at <= here)).all()
+        assert (np.abs(at - here) < 1e-4).all()
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from carrousel.online.tail import BINS, EXCESS, MEMORY, PRIOR, TAIL, Tail
+from carrousel.online.tail import BINS, EXCESS, FIRST, FULL, MEMORY, PRIOR, TAIL, Tail, halved
 
 
 def by_hand(past: np.ndarray, weights: np.ndarray, share: float, excesses: float) -> float:
@@ -36,10 +36,10 @@ def test_p_values_are_those_counted_by_hand(excesses):
     for value in past:
         tail.p_values(np.array([[2 * value]]))
         tail.learn(np.array([True]))
-    weights = (1 + 1 / MEMORY) ** np.arange(len(past))
+    weights = np.rint(FIRST * (1 + 1 / MEMORY) ** np.arange(len(past)))
     for share in (0.0, 0.03, 0.11, 0.3, 0.37, 0.6, 0.99):
         found = tail.p_values(np.array([[2 * share]]))[0, 0]
-        assert found == pytest.approx(by_hand(past, weights, share, excesses), rel=1e-4), share
+        assert found == pytest.approx(by_hand(past, weights, share, excesses), rel=1e-9), share
 
 
 def test_p_values_fall_as_the_statistic_grows():
@@ -72,16 +72,42 @@ def test_nothing_is_rare_in_a_young_stream_and_only_what_was_observed_is_learnt(
         assert (tail.p_values(np.array([[0.1], [1.0]])) == 1).all()
         tail.learn(np.array([True, t < 2]))
     np.testing.assert_array_equal(tail.seen, [5, 2])
-    np.testing.assert_allclose(tail.counts.sum((1, 2)), [5, 2], rtol=1e-3)
+    np.testing.assert_array_equal(tail.counts.sum((1, 2)), [5 * FIRST, 2 * FIRST])
 
 
-def test_weights_do_not_outgrow_single_precision():
+def test_a_full_bin_halves_the_past_and_its_weight():
+    tail = Tail(2, 1, [1.0, 1.0])
+    tail.counts[:, :, 3] = [[7, FULL - 7], [7, FULL - 8]]
+    tail.p_values(np.full((2, 2), 3.5 / BINS))
+    tail.learn(np.array([True, True]))
+    assert FULL == 2**16 - 1
+    np.testing.assert_array_equal(
+        tail.counts[:, :, 3], [[4 + FIRST / 2, (FULL - 7) / 2 + FIRST / 2], [7 + FIRST, FULL]]
+    )
+    np.testing.assert_allclose(tail.weight, FIRST * np.array([0.5, 1.0]) * (1 + 1 / MEMORY))
+
+
+def test_halves_lean_to_neither_side():
+    counts = np.arange(FULL + 1, dtype=np.uint16)
+    np.testing.assert_array_equal(halved(counts), np.rint(counts / 2.0))
+
+
+def test_the_past_fades_as_it_should_over_many_months():
+    """A year of quarter hours: the share of a statistic that was rare, then common, then rare again."""
+    rng = np.random.default_rng(3)
+    often = np.repeat([0.02, 0.2, 0.02], [12_000, 12_000, 11_040])
+    large = rng.random(len(often)) < often
+    y = np.where(large, 0.8, 0.2)
     tail = Tail(1, 1, [1.0])
-    tail.weight[:] = 9.999e5
-    tail.counts[0, 0, 3] = 4e9
-    for _ in range(2):
-        tail.p_values(np.array([[0.5]]))
+    share = np.zeros(len(y))
+    for t in range(len(y)):
+        tail.p_values(y[t : t + 1, None])
         tail.learn(np.array([True]))
-    assert tail.weight[0] < 2
-    assert tail.counts[0, 0, 3] == pytest.approx(4e3)
-    assert tail.counts[0, 0, 48] == pytest.approx(2, rel=1e-3)
+        counts = tail.counts[0, 0].astype(float)
+        share[t] = counts[BINS // 2 :].sum() / counts.sum()
+    faded, mass = 0.0, 0.0
+    for t, one in enumerate(large):
+        faded, mass = faded * (1 - 1 / (MEMORY + 1)) + one, mass * (1 - 1 / (MEMORY + 1)) + 1
+        if t % 500 == 499:
+            assert share[t] == pytest.approx(faded / mass, rel=0.06, abs=0.001), t
+    assert tail.counts.max() <= FULL

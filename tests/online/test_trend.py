@@ -108,9 +108,10 @@ def test_means_their_history_and_cumulative_sums_are_those_of_a_loop():
                 if since > 0:
                     square = square if k <= WAIT[j] else min(square, CLIP * max(spread[j], WHITE))
                     spread[j] += (square - spread[j]) / since
-            np.testing.assert_allclose(s["means"][0, :, 0], mean, rtol=1e-9, atol=1e-12)
-            np.testing.assert_allclose(s["spread"][0, :, 0], spread, rtol=1e-9, atol=1e-12)
             unit = z / max(math.sqrt(spread[0]), 0.02)
+            mean, spread = ([float(np.float32(number)) for number in numbers] for numbers in (mean, spread))
+            np.testing.assert_allclose(s["means"][0, :, 0], mean, rtol=2**-23, atol=1e-12)
+            np.testing.assert_allclose(s["spread"][0, :, 0], spread, rtol=2**-23, atol=1e-12)
             up, down = max(0.0, up + unit - ALLOWANCE), max(0.0, down - unit - ALLOWANCE)
             run_up.append((t, average))
             run_down.append((t, average))

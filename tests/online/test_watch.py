@@ -23,7 +23,7 @@ def wild(seed: int, length: int, streams: int, variables: int) -> np.ndarray:
     x[rng.random(x.shape) < 0.03] = np.nan
     x[rng.random(x.shape) < 0.003] = np.inf
     x[rng.random(x.shape) < 0.003] = -1e300
-    x[rng.random(x.shape) < 0.003] = 1e140
+    x[rng.random(x.shape) < 0.003] = 1e36
     return x
 
 

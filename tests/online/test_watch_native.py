@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carrousel import native
+from carrousel import Detector, native
 from carrousel.architecture import LSTM, Architecture, Linear
 from carrousel.engine import Engine
 from carrousel.errors import SettingError, ShapeError, TimeError
 from carrousel.online import tail
-from carrousel.online.baseline import feature_count
+from carrousel.online.baseline import WEEK, feature_count
 from carrousel.online.covariate import Scaling
 from carrousel.online.forecast import HORIZONS, head_size
 from carrousel.online.native_watch import constants
@@ -145,6 +145,53 @@ def test_covariates_say_what_numpy_says(variables: int):
 @pytest.mark.parametrize("options", [{}, {"scaling": SCALING}], ids=["values", "covariates"])
 def test_what_is_beyond_all_that_was_calm_is_what_numpy_says(options: dict[str, object]):
     assert compare(1700, 2, beyond=0.1, **options) > 3
+
+
+@pytest.mark.parametrize("isa", SETS)
+def test_every_float16_is_read_and_rounded_as_numpy_does(isa: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CARROUSEL_ISA", isa)
+    halves = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    halves = halves[np.isfinite(halves)]
+    streams = -(-len(halves) // WEEK)
+    fast, slow = Watch(engine(), streams, 1, rate=1e-2), specified(Watch(engine(), streams, 1, rate=1e-2))
+    row = np.arange(streams)
+    state = kept(slow)
+    state["baseline.week"].reshape(-1)[: len(halves)] = halves
+    state["baseline.week_visits"][...] = 1
+    state["baseline.count"][...] = 1000
+    state["baseline.unit"][...] = 1
+    # The spread is another one, so that all habits are told anew: they become half as large, or a thousandth.
+    state["baseline.spread"][:, 0] = 16.5 * 2.0 ** (row % 12) * (1 + row / streams)
+    state["baseline.mean"][:, 0] = row % 7
+    fast.load(state)
+    slow.load(state)
+    for watch in (fast, slow):
+        watch.step(np.full((streams, 1), np.nan), np.zeros(streams))
+    assert (slow.state["baseline.unit"] > 16).all()
+    np.testing.assert_array_equal(
+        fast.state["baseline.week"].view(np.uint16), slow.state["baseline.week"].view(np.uint16)
+    )
+
+
+def test_bins_that_fill_say_what_numpy_says():
+    values, seconds = table(250, 8, 2)
+    fast, slow = Watch(engine(), 8, 2, rate=1e-2), specified(Watch(engine(), 8, 2, rate=1e-2))
+    random, halved = np.random.default_rng(0), 0
+    for row, (x, time) in enumerate(zip(values, seconds, strict=True)):
+        if row == 150:
+            for part in ("tail", "scores", "onsets"):
+                slow.state[f"{part}.counts"][...] = random.integers(
+                    0, tail.FULL + 1, slow.state[f"{part}.counts"].shape
+                )
+                slow.state[f"{part}.weight"][...] = 200.0
+            fast.load(slow.state)
+        weight = slow.tail.weight.copy()
+        check_same(fast.step(x, time), slow.step(x, time), slow.baseline.deviation().reshape(8, 2))
+        halved += int((slow.tail.weight < weight).sum())
+        for part in ("tail", "scores", "onsets"):
+            for name in ("counts", "weight"):
+                np.testing.assert_array_equal(fast.state[f"{part}.{name}"], slow.state[f"{part}.{name}"], f"row {row}")
+    assert halved > 10
 
 
 @pytest.mark.parametrize("isa", SETS)
@@ -296,6 +343,6 @@ def test_any_state_is_survived(options: dict[str, object]):
             watch.step(random.normal(size=(4, width)), random.normal(size=4))
 
 
-def test_a_stream_takes_at_most_16_kilobytes():
-    watch = Watch(engine(), 100, 1, rate=1e-2)
-    assert sum(array.nbytes for array in watch.state.values()) <= 100 * 16 * 1024
+def test_a_stream_takes_at_most_4096_bytes():
+    watch = Detector.online().watch(100)
+    assert sum(array.nbytes for array in watch.state.values()) <= 100 * 4096

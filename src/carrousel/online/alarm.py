@@ -3,7 +3,8 @@
 The rule. A row's *score* is the largest surprise −log₁₀ p of all members and variables, plus half of the second
 largest: one member alone may alarm, two that agree do so earlier. The forecasts of all horizons count as one member,
 the larger of them, for they agree by what they are. The row's *p-value* is how rare such a score was in
-the stream itself. An *onset* is a score above all of the last ``HOLD`` rows, outside an incident; the onsets
+the stream itself. An *onset* is a score above all of the last ``HOLD`` rows, and of up to ``PART`` − 1 rows before
+them, since the largest of every ``PART`` rows is what is kept; and outside an incident. The onsets
 are what an alarm could have been, each incident giving few of them, so their rate is the rate of alarms, whatever the
 autocorrelation of the scores. Its *rarity* is how often a row so large an onset came: in the stream itself, and, by a
 weight of ``ELSEWHERE_ROWS`` rows, on the series without anomalies on which these settings were frozen (a geometric mean
@@ -32,7 +33,7 @@ Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
 SECOND = 0.5  # what the second largest surprise adds to the largest
-HOLD = 100  # rows that an onset must exceed
+HOLD, PART = 100, 10  # rows that an onset must exceed; rows of which the largest score is kept
 TOP = 12.0  # of the scores' histograms
 EXCESSES = 10.0  # of those, how many lie in the tail
 WARM = 100  # rows before which nothing alarms
@@ -73,10 +74,10 @@ class Alarm(Online):
         super().__init__(
             batch,
             {
-                "recent": Field((HOLD,), "float32"),
-                "rows": Field((), "int64"),
-                "seen": Field((), "int64"),
-                "calm": Field((), "int64"),
+                "recent": Field((HOLD // PART + 1,), "float32"),  # the largest score of each part, the present one too
+                "row": Field((), "uint8"),  # where in those parts the next row lies
+                "seen": Field((), "uint8"),  # rows, at most WARM
+                "calm": Field((), "uint8"),  # ordinary rows in a row, at most CALM
                 "incident": Field((), "bool"),
             },
         )
@@ -96,10 +97,13 @@ class Alarm(Online):
         a = self.arrays
         score = np.where(ok, join(surprise), 0.0)
         warming = a["seen"] < WARM
+        part = np.minimum(a["row"] // PART, HOLD // PART)
+        before = np.where(a["row"] % PART == 0, np.float32(0), a["recent"][self._row, part])  # a part begins
+        a["recent"][self._row, part] = before
         onset = np.where(score > a["recent"].max(1), score, 0.0)
-        a["recent"][self._row, a["rows"] % HOLD] = score
-        a["rows"] += 1
-        a["seen"] += ok
+        a["recent"][self._row, part] = np.maximum(before, score)
+        a["row"][...] = (a["row"].astype(np.int64) + 1) % (HOLD + PART)
+        a["seen"][...] = np.minimum(a["seen"].astype(np.int64) + ok, WARM)
         p_value = np.where(ok, self.scores.p_values(score[:, None])[:, 0], 1.0)
         running = a["incident"]
         candidate = np.where(running, 0.0, onset)
@@ -110,23 +114,23 @@ class Alarm(Online):
         self.onsets.learn(learnt)
         promised = self.rate * interval if self.per_second else self.rate
         fires = ok & ~warming & (candidate > 0) & (rarity * self.factor <= promised)
-        calm = np.where(ok & (p_value <= ORDINARY), 0, a["calm"] + 1)
-        np.copyto(a["calm"], np.where(fires, 0, calm))
+        calm = np.where(ok & (p_value <= ORDINARY), 0, np.minimum(a["calm"].astype(np.int64) + 1, CALM))
+        a["calm"][...] = np.where(fires, 0, calm)
         running &= a["calm"] < CALM
         running |= fires
         return Judgement(score, onset, rarity, p_value, warming, fires, running.copy())
 
 
-def rarity_of(own: Floats, onset: Floats, seen: Floats) -> Floats:
+def rarity_of(own: Floats, onset: Floats, seen: npt.NDArray[np.float32]) -> Floats:
     """How often a row so large an onset came, in the stream and elsewhere, float64 (N,).
 
     Parameters
     ----------
     own : float64 (N,), the p-value in the stream
     onset : float64 (N,)
-    seen : float64 (N,), rows of the stream behind `own`
+    seen : float32 (N,), rows of the stream behind `own`
     """
-    weight = np.minimum(seen, MEMORY)
+    weight = np.minimum(seen.astype(np.float64), MEMORY)
     x, log10_rate = np.array(ELSEWHERE).T
     elsewhere = np.interp(onset, x, log10_rate)
     return 10.0 ** ((weight * np.log10(own) + ELSEWHERE_ROWS * elsewhere) / (weight + ELSEWHERE_ROWS))

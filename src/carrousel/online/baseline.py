@@ -3,6 +3,9 @@
 Everything else measures surprise in these units. All are running means whose weight falls as 1 / n until it reaches a
 floor, so that a young stream learns at once and an old one forgets slowly; what is far out is clipped before it is
 learnt, so that an incident does not become the habit.
+
+Habits are float16 numbers of spreads about a level that both follow the stream, in great strides. What is rounded is
+rounded to either side in turn: a habit would stand still else where a visit moves it by less than half a step.
 """
 
 from __future__ import annotations
@@ -26,6 +29,9 @@ PREDICTORS = ("last", "mean", "day", "week")
 MEMORY, ERROR_MEMORY = 800.0, 500.0  # rows after which level and spread, and errors, are learnt at a constant rate
 DAY_MEMORY, WEEK_MEMORY = 50, 20  # the same for habits, in visits of one bin
 SETTLED = 50  # rows from which on outliers are clipped
+NEAR, ALIKE = 8.0, 16.0  # spreads, and times, that the stream moves before the habits are told from where it is
+MOST = 65504.0  # of a habit: the largest float16
+STEP, GOLDEN = 2.0**-10, 0.6180339887498949  # of what is rounded, at most; that share of a step more at each row
 
 
 class Baseline(Online):
@@ -48,9 +54,11 @@ class Baseline(Online):
                 "spread": Field(each),
                 "last": Field(each),
                 "previous": Field(each),
-                "error": Field((variables, 4)),
-                "day": Field((variables, DAY)),
-                "week": Field((variables, WEEK)),
+                "error": Field((variables, 4), "float32"),
+                "origin": Field(each),
+                "unit": Field(each),
+                "day": Field((variables, DAY), "float16"),  # habits less `origin`, in `unit`
+                "week": Field((variables, WEEK), "float16"),
                 "day_visits": Field((variables, DAY), "uint8"),
                 "week_visits": Field((variables, WEEK), "uint8"),
                 "time": Field(),
@@ -64,6 +72,7 @@ class Baseline(Online):
         self.count, self.mean, self.spread = flat["count"], flat["mean"], flat["spread"]
         self.last, self.previous = flat["last"], flat["previous"]
         self.error = self.arrays["error"].reshape(rows, 4)
+        self.origin, self.unit = flat["origin"], flat["unit"]
         self._day, self._week = flat["day"], flat["week"]
         self._day_visits, self._week_visits = flat["day_visits"], flat["week_visits"]
         self.time, self.interval = flat["time"], flat["interval"]
@@ -117,8 +126,9 @@ class Baseline(Online):
         moved *= rate
         moved[self.count <= 1] = 0
         self.spread += moved
-        _learn(self._day, self._day_visits, day, value, ok, DAY_MEMORY)
-        _learn(self._week, self._week_visits, week, value, ok, WEEK_MEMORY)
+        self._follow(self.deviation())
+        self._learn(self._day, self._day_visits, day, ok, DAY_MEMORY)
+        self._learn(self._week, self._week_visits, week, ok, WEEK_MEMORY)
         np.copyto(self.previous, self.last)
         np.copyto(self.last, value)
 
@@ -150,8 +160,37 @@ class Baseline(Online):
 
     def _habits(self, day: Ints, week: Ints, of_day: Floats, of_week: Floats) -> None:
         """The habits of bins, as far as they are known: else the day's for the week, the mean for the day."""
-        of_day[...] = np.where(self._day_visits[day] > 0, self._day[day], self.mean)
-        of_week[...] = np.where(self._week_visits[week] > 0, self._week[week], of_day)
+        known_day = self.origin + self.unit * self._day[day].astype(np.float64)
+        known_week = self.origin + self.unit * self._week[week].astype(np.float64)
+        of_day[...] = np.where(self._day_visits[day] > 0, known_day, self.mean)
+        of_week[...] = np.where(self._week_visits[week] > 0, known_week, of_day)
+
+    def _follow(self, scale: Floats) -> None:
+        """Tell the habits from the present mean and spread (R,), where these are far from those before."""
+        far = np.abs(self.mean - self.origin) > NEAR * self.unit
+        far |= (scale > ALIKE * self.unit) | (self.unit > ALIKE * scale)
+        if not far.any():
+            return
+        rows = np.flatnonzero(far)
+        origin, unit, mean, scale = (a[rows, None] for a in (self.origin, self.unit, self.mean, scale))
+        for habits, visits, bins in ((self._day, self._day_visits, DAY), (self._week, self._week_visits, WEEK)):
+            each = habits.reshape(-1, bins)
+            moved = (origin + unit * each[rows].astype(np.float64) - mean) / scale
+            each[rows] = np.where(visits.reshape(-1, bins)[rows] > 0, _rounded(moved), 0)
+        self.origin[rows], self.unit[rows] = mean[:, 0], scale[:, 0]
+
+    def _learn(
+        self, habits: npt.NDArray[np.float16], visits: npt.NDArray[np.uint8], place: Ints, ok: Flags, memory: int
+    ) -> None:
+        rows = slice(None) if ok.all() else ok
+        place, value, origin, unit = place[rows], self.value[rows], self.origin[rows], self.unit[rows]
+        before = visits[place]
+        habit = np.where(before > 0, origin + unit * habits[place].astype(np.float64), value)
+        seen = np.minimum(before + 1, memory).astype(np.uint8)
+        visits[place] = seen
+        habit += (value - habit) / seen
+        turn = self.count[rows] * GOLDEN
+        habits[place] = _rounded((habit - origin) / unit * (1 + STEP * (turn - np.floor(turn) - 0.5)))
 
     def features(self, ok: Flags, horizons: tuple[int, ...], out: npt.NDArray[np.float32]) -> None:
         """What the forecasting network is told after a row: float32 (R, F), F as ``feature_count`` says."""
@@ -177,9 +216,5 @@ def feature_count(horizons: tuple[int, ...]) -> int:
     return 2 + 2 * len(horizons) + 4 + 4
 
 
-def _learn(habit: Floats, visits: npt.NDArray[np.uint8], place: Ints, value: Floats, ok: Flags, memory: int) -> None:
-    place = place if ok.all() else place[ok]
-    value = value if len(place) == len(value) else value[ok]
-    seen = np.minimum(visits[place] + 1, memory).astype(np.uint8)
-    visits[place] = seen
-    habit[place] += (value - habit[place]) / seen
+def _rounded(habit: Floats) -> npt.NDArray[np.float16]:
+    return np.clip(habit, -MOST, MOST).astype(np.float32).astype(np.float16)

@@ -1,8 +1,9 @@
 """Has the distribution of a stream changed? Asked over hundreds to thousands of rows, with a stated false-alarm rate.
 
 What is watched is how often a value lies above a few edges, quantiles of what came first. Such shares are bounded, so
-that no tail is too heavy, and nothing but the order of the values counts: any increasing transformation of a stream
-gives the same bits. A drift is a share over the last 128, 512 or 2,048 rows that is too far from its usual one.
+that no tail is too heavy, and nothing but the order of the values counts, which are told apart to a millionth of how
+far they are from the first of them: any increasing transformation of a stream gives the same bits. A drift is a share
+over the last 128, 512 or 2,048 rows that is too far from its usual one.
 
 Too far is measured against the stream's own history of that very difference, not against independent draws: a day's
 cycle or slow noise moves shares about, and published detectors, which assume independence, take that for drift.
@@ -39,6 +40,8 @@ SLOPE = 1.85
 SHARE = 2.6  # scales that alarm independently of each other, as three of them do
 
 _B, _J = len(RANKS), len(SCALES)
+_HIGHEST = 0x7FF00000  # of a key, that of infinity
+_LOWEST = -_HIGHEST - 1
 
 
 class DriftReading(NamedTuple):
@@ -111,13 +114,12 @@ class Drift(Online):
             {
                 "present": Field(shape=each, dtype="uint8"),  # rows of the block that is being counted
                 "above": Field(shape=edges, dtype="uint8", axis=1),  # those of them above each edge
-                "blocks": Field(shape=each, dtype="int32"),
-                "sample": Field(shape=(SAMPLES, *each), axis=1),
-                "edge": Field(shape=edges, axis=1, start=np.nan),
-                "usual": Field(shape=edges, axis=1),
-                "recent": Field(shape=(_J, *edges), dtype="float32", axis=2),
-                "spread": Field(shape=(_J, *edges), dtype="float32", axis=2),
-                "score": Field(shape=each),
+                "blocks": Field(shape=each, dtype="int16"),
+                "edge": Field(shape=edges, axis=1, start=np.nan),  # while they are learnt, the first is the first value
+                # The usual shares above each edge, the recent ones of each scale and how far they go from those; the
+                # keys of the sample, int32, while there are no edges.
+                "learnt": Field(shape=((1 + 2 * _J) * _B, *each), dtype="float32", axis=1),
+                "score": Field(shape=each, dtype="float32"),
             },
         )
 
@@ -169,12 +171,12 @@ class Drift(Online):
         drift = self._none
         if np.count_nonzero(self._is_there):
             drift = self._close(np.flatnonzero(self._is_there), x.reshape(-1))
-        return DriftReading(self._score.copy(), drift)
+        return DriftReading(self._score.astype(np.float64), drift)
 
     def _close(self, at: npt.NDArray[np.int64], x: Floats) -> Flags:
         """Finish the blocks of those streams' variables."""
         flat = self._flat
-        blocks = np.clip(flat["blocks"][at], 0, SAMPLES + LONGEST)  # whatever a loaded state says
+        blocks = np.clip(flat["blocks"][at].astype(np.int32), 0, SAMPLES + LONGEST)  # whatever a loaded state says
         share = flat["above"][:, at] / BLOCK  # (B, M)
         flat["above"][:, at] = 0
         flat["present"][at] = 0
@@ -196,32 +198,35 @@ class Drift(Online):
 
     def _learn(self, at: npt.NDArray[np.int64], blocks: npt.NDArray[np.int32], x: Floats) -> None:
         """Keep the last values of the blocks; the last of them gives the edges."""
-        flat = self._flat
-        flat["sample"][blocks, at] = x[at]
-        flat["score"][at] = 0.0
-        last = at[blocks == SAMPLES - 1]
-        if len(last):
-            edge = np.sort(flat["sample"][:, last], axis=0)[list(RANKS)]
-            with np.errstate(over="ignore"):  # below the least finite value lies minus infinity
-                edge[:LOWER] = np.nextafter(edge[:LOWER], -np.inf)
-            flat["edge"][:, last] = edge
+        flat, keys = self._flat, self._flat["learnt"].view(np.int32)
+        value, first = x[at], blocks == 0
+        flat["edge"][0, at[first]] = np.where(np.isfinite(value), value, 0.0)[first]
+        with np.errstate(over="ignore"):  # below the least finite value lies minus infinity
+            keys[blocks, at] = key_of(value - flat["edge"][0, at])
+            flat["score"][at] = 0.0
+            last = at[blocks == SAMPLES - 1]
+            if len(last):
+                edge = np.sort(keys[:SAMPLES, last], axis=0)[list(RANKS)]
+                # A key's width to that side on which what is alike belongs.
+                edge[:LOWER] = np.maximum(edge[:LOWER] - 1, _LOWEST)
+                edge[LOWER:] = np.minimum(edge[LOWER:] + 1, _HIGHEST)
+                flat["edge"][:, last] = flat["edge"][0, last] + number_of(edge)
+                flat["edge"][:LOWER, last] = np.nextafter(flat["edge"][:LOWER, last], -np.inf)
+                flat["learnt"][:, last] = 0.0
 
     def _judge(self, at: npt.NDArray[np.int64], share: Floats, k: npt.NDArray[np.int32]) -> Floats:
         """Move the shares on by a block, the k-th since the edges were known, and score their differences, (M,)."""
         flat, table = self._flat, self._table
-        usual = flat["usual"][:, at]
+        learnt = flat["learnt"][:, at].astype(np.float64)
+        usual, recent, spread = learnt[:_B], *learnt[_B:].reshape(2, _J, _B, -1)
         usual += (share - usual) / k
-        flat["usual"][:, at] = usual
-        recent = flat["recent"][:, :, at].astype(np.float64)  # (J, B, M)
         recent += (share - recent) * table.gain[:, None, k]
-        flat["recent"][:, :, at] = recent
         difference = recent - usual
         square = difference * difference
         square /= table.variance[:, None, k]
         # What independent rows would have; a share that was 0 or 1 throughout may yet be another in one of k blocks.
         likely = (k * usual + 0.5) / (k + 1.0)
         white = likely * (1.0 - likely)
-        spread = flat["spread"][:, :, at].astype(np.float64)
         known = np.maximum(spread, white / BLOCK)
         # A share of few independent blocks is skewed away from 0 or 1: what is rare comes in clumps.
         skew = np.maximum(difference * (1.0 - 2.0 * likely), 0.0) / white
@@ -232,8 +237,20 @@ class Drift(Online):
         score *= table.judge[:, None, k]
         limit = np.where(table.judge[:, None, k] > 0.0, known * CLIP, np.inf)
         spread += (np.minimum(square, limit) - spread) * table.remember[:, None, k]
-        flat["spread"][:, :, at] = spread
+        flat["learnt"][:, at] = learnt
         return np.sqrt(score.max(axis=(0, 1)))
+
+
+def key_of(x: Floats) -> npt.NDArray[np.int32]:
+    """Whole numbers in the order of these: the upper halves of their bits, which tell a millionth apart."""
+    half = ((x + 0.0).view(np.int64) >> 32).astype(np.int32)  # no −0
+    return np.where(half < 0, half ^ 0x7FFFFFFF, half)
+
+
+def number_of(key: npt.NDArray[np.int32]) -> Floats:
+    """The number nearest to 0 that has that key."""
+    half = np.where(key < 0, key ^ 0x7FFFFFFF, key).astype(np.int64)
+    return (half << 32).view(np.float64)
 
 
 @lru_cache(maxsize=8)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from carrousel.online.baseline import Baseline
+from carrousel.online.baseline import MOST, Baseline
 from carrousel.online.state import Field, Online
 
 Floats = npt.NDArray[np.float64]
@@ -51,11 +51,14 @@ def quantiles(head: npt.NDArray[np.floating], candidates: Floats) -> Floats:
     middle = weighted + OFFSET * head[..., CANDIDATES]
     spread = np.exp(np.clip(LOG_SPREAD[0] * head[..., CANDIDATES + 1] + LOG_SPREAD[1], LEAST_SPREAD, 2.0))
     gaps = np.logaddexp(head[..., CANDIDATES + 2 :] + GAP, 0) * spread[..., None]
-    found = np.empty((*head.shape[:-1], len(QUANTILES)))
-    found[..., MIDDLE] = middle
-    found[..., MIDDLE + 1 :] = middle[..., None] + np.add.accumulate(gaps[..., MIDDLE:], -1)
-    found[..., :MIDDLE] = (middle[..., None] - np.add.accumulate(gaps[..., MIDDLE - 1 :: -1], -1))[..., ::-1]
-    return found
+    return _apart(middle[..., None], gaps)
+
+
+def _apart(middle: Floats, gaps: Floats) -> Floats:
+    """Quantiles (..., 7) with that one in the middle (..., 1), and these gaps (..., 6) between them."""
+    above = middle + np.add.accumulate(gaps[..., MIDDLE:], -1)
+    below = middle - np.add.accumulate(gaps[..., MIDDLE - 1 :: -1], -1)
+    return np.concatenate([below[..., ::-1], middle, above], -1)
 
 
 def surprise(z: Floats, q: Floats) -> Floats:
@@ -85,14 +88,14 @@ class Forecast(Online):
 
     def __init__(self, batch: int, variables: int) -> None:
         self.variables = variables
-        length = max(HORIZONS)
-        shape = (length, variables, len(HORIZONS), len(QUANTILES))
+        length, waiting = max(HORIZONS), sum(HORIZONS)  # of each horizon as many forecasts wait as it is long
         super().__init__(
             batch,
             {
-                "ring": Field(shape, "float32"),
+                "middle": Field((waiting, variables), "float32"),
+                "gaps": Field((waiting, variables, len(QUANTILES) - 1), "float16"),  # between the quantiles
                 "mean": Field((length, variables)),
-                "scale": Field((length, variables)),
+                "scale": Field((length, variables), "float32"),
                 "made": Field((), "int64"),
             },
         )
@@ -114,9 +117,11 @@ class Forecast(Online):
         band = np.empty((rows, 3))
         for place, horizon in enumerate(HORIZONS):
             slot = (made - horizon) % length
-            q = self.arrays["ring"][self._row, slot, :, place].reshape(rows, -1).astype(np.float64)
+            at = sum(HORIZONS[:place]) + made % horizon
+            middle = self.arrays["middle"][self._row, at].reshape(rows, 1).astype(np.float64)
+            q = _apart(middle, self.arrays["gaps"][self._row, at].reshape(rows, -1).astype(np.float64))
             mean = self.arrays["mean"][self._row, slot].reshape(-1)
-            scale = self.arrays["scale"][self._row, slot].reshape(-1)
+            scale = self.arrays["scale"][self._row, slot].reshape(-1).astype(np.float64)
             there = scale > 0
             z = np.arcsinh((baseline.value - mean) / np.where(there, scale, 1))
             out[:, place] = np.where(there & baseline.each(made >= horizon), np.log1p(surprise(z, q)), 0)
@@ -141,11 +146,15 @@ class Forecast(Online):
         candidates = np.zeros((rows, len(HORIZONS), CANDIDATES))
         candidates[:, :, 0] = features[:, :1]
         candidates[:, :, 2:] = features[:, 2 : 2 + 2 * len(HORIZONS)].reshape(rows, len(HORIZONS), 2)
-        slot = self.arrays["made"] % max(HORIZONS)
-        found = quantiles(numbers, candidates).astype(np.float32)
-        shape = (self.batch, self.variables, len(HORIZONS), len(QUANTILES))
-        self.arrays["ring"][self._row, slot] = found.reshape(shape)
+        made = self.arrays["made"]
+        slot = made % max(HORIZONS)
+        found = quantiles(numbers, candidates)
+        gaps = np.clip(np.diff(found), -MOST, MOST).astype(np.float32).astype(np.float16)
+        for place, horizon in enumerate(HORIZONS):
+            at = sum(HORIZONS[:place]) + made % horizon
+            self.arrays["middle"][self._row, at] = found[:, place, MIDDLE].reshape(self.batch, -1)
+            self.arrays["gaps"][self._row, at] = gaps[:, place].reshape(self.batch, self.variables, -1)
         self.arrays["mean"][self._row, slot] = baseline.mean.reshape(self.batch, -1)
         scale = baseline.deviation() if there is None else np.where(there, baseline.deviation(), 0.0)
         self.arrays["scale"][self._row, slot] = scale.reshape(self.batch, -1)
-        self.arrays["made"] += 1
+        made += 1

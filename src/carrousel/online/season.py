@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from carrousel.online.state import Field, Online, check_rows_of, number, whole
+from carrousel.online.upper import Upper
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -97,18 +98,21 @@ class Season(Online):
         super().__init__(
             batch,
             {
-                "mean": Field(shape=parts, dtype="float32", axis=1),
-                "spread": Field(shape=parts, dtype="float32", axis=1),
-                "latest": Field(shape=parts, dtype="float32", axis=1),
+                # The upper bits of float32 numbers: 24 of means and latest visits, 16 of spreads.
+                "mean": Field(shape=parts, dtype="uint16", axis=1),
+                "latest": Field(shape=parts, dtype="uint16", axis=1),
+                "spread": Field(shape=parts, dtype="uint16", axis=1),
+                "mean_rest": Field(shape=parts, dtype="uint8", axis=1),
+                "latest_rest": Field(shape=parts, dtype="uint8", axis=1),
                 "visits": Field(shape=parts, dtype="uint8", axis=1),  # the first of them is not learnt from
                 "sums": Field(shape=(len(SUMS), *each), axis=1),
                 "origin": Field(shape=each, start=np.nan),
                 "visit": Field(shape=(2, *each), axis=1),  # sum and number of the values of this visit
-                "said": Field(shape=(3, *each), axis=1, start=np.nan),
+                "said": Field(shape=(3, *each), dtype="float32", axis=1, start=np.nan),
                 "apart": Field(shape=each, dtype="bool"),  # the trend is told without the season
                 "period": Field(start=self._period or 1.0),
-                "parts": Field(dtype="int64"),
-                "part": Field(dtype="int64", start=-1),
+                "parts": Field(dtype="uint8"),
+                "part": Field(dtype="int16", start=-1),
                 "rows": Field(dtype="int64"),
             },
         )
@@ -116,9 +120,10 @@ class Season(Online):
     def bind(self) -> None:
         arrays, rows = self.arrays, self.batch * self._variables
         # Parts, streams and variables as one dimension: a part of a variable is a cell of it.
-        self._mean, self._spread, self._latest, self._visits = (
-            arrays[name].reshape(-1) for name in ("mean", "spread", "latest", "visits")
-        )
+        flat = {name: array.reshape(-1) for name, array in arrays.items()}
+        self._visits = flat["visits"]
+        self._mean, self._latest = Upper(flat["mean"], flat["mean_rest"]), Upper(flat["latest"], flat["latest_rest"])
+        self._spread = Upper(flat["spread"])
         self._sums, self._said = arrays["sums"].reshape(len(SUMS), rows), arrays["said"].reshape(3, rows)
         self._origin, self._visit = arrays["origin"].reshape(-1), arrays["visit"].reshape(2, rows)
         self._part, self._parts, self._rows = arrays["part"], arrays["parts"], arrays["rows"]
@@ -144,7 +149,7 @@ class Season(Online):
         if len(self._all) == 1:
             return self._update_one(x.item(), seconds.item())
         position = seconds if self._clock else self._rows
-        parts = np.minimum(np.maximum(self._parts, 0), BINS)  # whatever a loaded state says
+        parts = np.minimum(self._parts.astype(np.int64), BINS)  # whatever a loaded state says
         own = np.where(self._own > 0, self._own, 1.0)
         part = (position % own / own * parts).astype(np.int64)  # no cycle: part 0 of 0
         part = np.minimum(part, BINS - 1)
@@ -156,7 +161,7 @@ class Season(Online):
         there = np.abs(values) <= LARGEST
         self._visit[0] += np.where(there, values, 0.0)
         self._visit[1] += there
-        season, half, share = self.arrays["said"].copy()
+        season, half, share = self.arrays["said"].astype(np.float64)
         return SeasonReading(season, season - half, season + half, share)
 
     def without(self, x: Floats, reading: SeasonReading, trend: Online) -> Floats:
@@ -186,14 +191,14 @@ class Season(Online):
                 np.copyto(self._own, usual, where=fresh)
             rows = np.rint(self._own / np.where(interval > 0, interval, 1.0))
             parts = np.array([_parts(int(min(number, 1e9))) for number in rows.tolist()], np.int64)
-        np.copyto(self._parts, np.where(parts >= FEWEST_PARTS, parts, 0), where=fresh)
+        np.copyto(self._parts, np.where(parts >= FEWEST_PARTS, parts, 0).astype(np.uint8), where=fresh)
         np.copyto(self._part, -1, where=fresh)
 
     def _turn(self, streams: Ints, part: Ints, parts: Ints) -> None:
         """End the visits of those streams, and say what the part that begins adds."""
         k, one = self._variables, self._variables == 1
         at = streams if one else (streams[:, None] * k + np.arange(k)).reshape(-1)
-        before = np.minimum(self._part, BINS - 1)
+        before = np.minimum(self._part.astype(np.int64), BINS - 1)
         before, after, parts = (p[streams] if one else np.repeat(p[streams], k) for p in (before, part, parts))
         total, count = self._visit[:, at]
         with np.errstate(all="ignore"):
@@ -266,8 +271,7 @@ class Season(Online):
         if old >= SURE:
             centre = sums[0] / parts + m
             visit = min(max(visit, centre - FARTHER * deviation), centre + FARTHER * deviation)
-        self._latest[part] = visit
-        visit = self._latest.item(part)
+        visit = self._latest.put_item(part, visit)
         learns = sums[5] + (visits == 0) == parts and visits > 0
         now = min(visits + 1.0, 2.0 * MEMORY) if learns else 1.0
         self._visits[part] = now
@@ -276,8 +280,8 @@ class Season(Online):
             off = visit - (sums[0] + visit - last) / parts - m
             if old >= SURE:
                 off = min(max(off, -FAR * deviation), FAR * deviation)
-            self._mean[part] = m + off / n
-            self._spread[part] = v + (off * off * (n - 1.0) / n - v) / n
+            self._mean.put_item(part, m + off / n)
+            self._spread.put_item(part, v + (off * off * (n - 1.0) / n - v) / n)
         became = _share_one(visit, self._mean.item(part), self._spread.item(part), now)
         was = _share_one(last, m, v, visits)
         self._sums[:, 0] = [a + b - c for a, b, c in zip(sums, became, was, strict=True)]
@@ -287,14 +291,13 @@ class Season(Online):
         cell = part * len(self._all) + at
         visits = self._visits[cell].astype(np.float64)
         old = visits - 1.0
-        m, v, last = (a[cell].astype(np.float64) for a in (self._mean, self._spread, self._latest))
+        m, v, last = self._mean[cell], self._spread[cell], self._latest[cell]
         sums = self._sums[:, at]
         deviation = np.sqrt(_variance(v, old, sums[2] / parts))
         middle = sums[0] / parts
         reach = np.where(old >= SURE, FARTHER * deviation, np.inf)
         centre = middle + m
-        visit = np.minimum(np.maximum(visit, centre - reach), centre + reach).astype(np.float32).astype(np.float64)
-        self._latest[cell] = visit
+        visit = self._latest.put(cell, np.minimum(np.maximum(visit, centre - reach), centre + reach))
         # Only where the latest visits make a whole cycle is their mean free of its shape.
         seen = sums[5] + (visits == 0)
         learns = (seen == parts) & (visits > 0)
@@ -305,9 +308,8 @@ class Season(Online):
         off = visit - (sums[0] + visit - last) / parts - m
         reach = np.where(old >= SURE, FAR * deviation, np.inf)
         off = np.where(learns, np.minimum(np.maximum(off, -reach), reach), 0.0)
-        mean = (m + off / n).astype(np.float32)
-        spread = np.where(learns, v + (off * off * (n - 1.0) / n - v) / n, v).astype(np.float32)
-        self._mean[cell], self._spread[cell] = mean, spread
+        mean = self._mean.put(cell, m + off / n)
+        spread = self._spread.put(cell, np.where(learns, v + (off * off * (n - 1.0) / n - v) / n, v))
         self._sums[:, at] = sums + _share(visit, mean, spread, now) - _share(last, m, v, visits)
 
     def _add_up(self, at: Ints, parts: Ints) -> None:
@@ -322,7 +324,7 @@ class Season(Online):
         _, mean, common, error, square, _, known = self._sums[:, at]
         old = self._visits[cell] - 1.0
         season = self._mean[cell] - mean / parts
-        variance = _variance(self._spread[cell].astype(np.float64), old, common / parts)
+        variance = _variance(self._spread[cell], old, common / parts)
         half = QUANTILE * np.sqrt(variance / np.maximum(old, 1.0))
         size = square - mean * mean / parts
         share = np.where(size > error, 1.0 - error / size, 0.0)

@@ -16,7 +16,7 @@ from carrousel.errors import SettingError, ShapeError
 Array = npt.NDArray[Any]
 _BOUND: dict[frozenset[str], frozenset[str]] = {}
 
-DTYPES = ("float64", "float32", "int64", "int32", "uint8", "bool")
+DTYPES = ("float64", "float32", "float16", "int64", "int32", "int16", "uint16", "int8", "uint8", "bool")
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Field:
     Parameters
     ----------
     shape : what a stream has of it, without N
-    dtype : float64, float32, int64, int32, uint8 or bool
+    dtype : one of ``DTYPES``
     start : the value that every element of a fresh stream has
     axis : where N stands among the dimensions in memory. Statistics that lie before it, (S, N, K), are each contiguous,
         so that one call over many streams is fast; ``state`` shows the array with N first all the same

@@ -1,9 +1,11 @@
 """How rare a statistic is in its own stream: causal p-values from a histogram of what came before, and beyond it.
 
-Every member of a detector gives a statistic y that grows with the surprise. Its past is kept as counts in ``BINS``
-equal bins from 0 to ``top``. Up to the upper ``TAIL`` of the past the p-value is the share that was as large,
-interpolated in the bin. Beyond the edge u of that tail the excesses are taken as exponential with an unknown mean; with
-a gamma prior (``PRIOR`` excesses of mean ``EXCESS``) the predictive survival function is Lomax,
+Every member of a detector gives a statistic y that grows with the surprise. Its past is kept as whole numbers in
+``BINS`` equal bins from 0 to ``top``: a row adds a weight that grows, and where a bin is full all are halved, and the
+weight with them, so that what is old counts less and no sum is ever rounded. Up to the upper ``TAIL`` of the past the
+p-value is the share that was as large, interpolated in the bin. Beyond the edge u of that tail the excesses are taken
+as exponential with an unknown mean; with a gamma prior (``PRIOR`` excesses of mean ``EXCESS``) the predictive survival
+function is Lomax,
 
     p(y) = share(u) (1 + (y − u) / S)^(−a),   a = PRIOR + excesses,  S = PRIOR · EXCESS + sum of the excesses,
 
@@ -25,15 +27,17 @@ import numpy.typing as npt
 from carrousel.online.state import Field, Online
 
 Floats = npt.NDArray[np.float64]
-Counts = npt.NDArray[np.float32]
+Counts = npt.NDArray[np.uint16]
+Sums = npt.NDArray[np.int32]
 Flags = npt.NDArray[np.bool_]
 
-BINS = 96
+BINS = 48
 TAIL = 0.03  # the share of the past beyond which it is extrapolated
 PRIOR, EXCESS = 1.0, 0.05  # of the excesses; the mean as a share of `top`
 MEMORY = 6000.0  # rows after which the past counts 1 / e
 YOUNG = 5  # rows without which nothing is rare
-LARGEST = np.float32(1e6)  # of a weight, before the counts are scaled down
+FIRST = 8.0  # weight of the first row
+FULL = 65535  # of a bin, before all are halved; with it a row among 6,000 weighs 5 to 11
 
 
 class Tail(Online):
@@ -53,9 +57,9 @@ class Tail(Online):
         super().__init__(
             batch,
             {
-                "counts": Field((variables, len(self.top), BINS), "float32"),
-                "weight": Field((variables,), "float32", 1),
-                "seen": Field((variables,)),
+                "counts": Field((variables, len(self.top), BINS), "uint16"),
+                "weight": Field((variables,), "float32", FIRST),
+                "seen": Field((variables,), "float32"),  # no more than 2²⁴
             },
         )
 
@@ -76,43 +80,50 @@ class Tail(Online):
         """Add the statistics that ``p_values`` was asked about to the past, where they were observed, bool (R,)."""
         flat, rows = self.counts.reshape(-1), slice(None) if ok.all() else ok
         place = self._place[rows] + self._bin[rows]
-        flat[place] += self.weight[rows, None]
+        full = np.zeros(len(ok), bool)
+        full[rows] = (flat[place] > FULL - self._whole_weight()[rows, None]).any(axis=1)
+        if full.any():
+            self.counts[full] = halved(self.counts[full])
+            self.weight[full] *= np.float32(0.5)
+        flat[place] += self._whole_weight()[rows, None]
         self.seen += ok
         self.weight[rows] *= np.float32(1 + 1 / MEMORY)
-        if (self.weight > LARGEST).any():
-            full = self.weight > LARGEST
-            self.counts[full] /= LARGEST
-            self.weight[full] /= LARGEST
+
+    def _whole_weight(self) -> Counts:
+        return np.fmin(np.fmax(np.rint(self.weight), 1), FULL // 2).astype(np.uint16)
 
 
-def tail_p_values(counts: Counts, share: Floats, seen: Floats, excesses: float = np.inf) -> Floats:
+def halved(counts: Counts) -> Counts:
+    """Half of each, rounded to the nearest even number where it lies between two."""
+    return (counts >> 1) + ((counts & 3) == 3)
+
+
+def tail_p_values(counts: Counts, share: Floats, seen: npt.NDArray[np.float32], excesses: float = np.inf) -> Floats:
     """The p-values of the head of this file.
 
     Parameters
     ----------
-    counts : float32 (R, M, BINS)
+    counts : uint16 (R, M, BINS)
     share : float64 (R, M), y / top, from 0 to 1
-    seen : float64 (R,), rows observed
+    seen : float32 (R,), rows observed
     excesses : as for ``Tail``
 
     Returns
     -------
     float64 (R, M), above 0, at most 1
     """
-    # Sums from the top, one after the other: exact where it matters, and the same for any number of rows.
-    above = np.add.accumulate(counts[..., ::-1], axis=2)[..., ::-1]
+    above = np.add.accumulate(counts[..., ::-1], axis=2, dtype=np.int32)[..., ::-1]
     # The sums of those sums: of a bin k it is Σ (j − k + 1) counts_j over j ≥ k, which gives the mean excess.
     ladder = np.add.accumulate(above[..., ::-1], axis=2)[..., ::-1]
-    total = np.maximum(above[..., 0], np.float32(1e-12))
-    rows = np.minimum(seen, MEMORY)[:, None]  # effective number in the past
-    tail = np.minimum(excesses / np.maximum(rows, 1), TAIL).astype(np.float32)
+    total = np.maximum(above[..., 0], 1).astype(np.float64)
+    rows = np.minimum(seen.astype(np.float64), MEMORY)[:, None]  # effective number in the past
+    tail = np.minimum(excesses / np.maximum(rows, 1), TAIL)
     edge = np.minimum((above > (tail * total)[..., None]).sum(2), BINS - 1)
     place = np.minimum((share * BINS).astype(np.int64), BINS - 1)
 
-    def at(sums: Counts, k: npt.NDArray[np.int64]) -> Floats:
+    def at(sums: Sums, k: npt.NDArray[np.int64]) -> Floats:
         return np.take_along_axis(sums, k[..., None], 2)[..., 0].astype(np.float64)
 
-    total = total.astype(np.float64)
     here = at(above, place)
     after = np.where(place < BINS - 1, at(above, np.minimum(place + 1, BINS - 1)), 0)
     inner = (here + (after - here) * (share * BINS - place)) / total

@@ -127,8 +127,8 @@ class Trend(Online):
                 "elapsed": Field(shape=each),  # usual steps in this block
                 "present": Field(shape=each, dtype="uint8", start=BLOCK - 1),  # the first value closes block 0
                 "blocks": Field(shape=each, dtype="int32", start=-1),
-                "means": Field(shape=(_J, *each), axis=1),
-                "spread": Field(shape=(_J, *each), axis=1),
+                "means": Field(shape=(_J, *each), dtype="float32", axis=1),
+                "spread": Field(shape=(_J, *each), dtype="float32", axis=1),
                 "runs": Field(shape=(len(RUN), 2, *each), axis=2),  # upwards and downwards
                 "recent": Field(shape=(RECENT, *each), axis=1),  # means of the last blocks
                 "lost": Field(shape=each, dtype="uint8"),  # blocks in a row whose rows lie beyond the bound
@@ -304,11 +304,11 @@ class Trend(Online):
         of_level, of_slope = variance(flat["weights"][:, :, at])
         k = np.maximum(blocks - YOUNG, 0)
         gain, wait = table.gain[:, k], table.judge[:, k]
-        means = flat["means"][:, at].copy()
+        means = flat["means"][:, at].astype(np.float64)
         means += (z - means) * gain
         usual = means * means
         usual /= table.variance[:, k] + BLOCK * of_level
-        spread = flat["spread"][:, at].copy()
+        spread = flat["spread"][:, at].astype(np.float64)
         known = np.maximum(spread, WHITE)
         left = usual * wait >= known
         left |= astray

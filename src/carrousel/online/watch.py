@@ -34,7 +34,7 @@ Array = npt.NDArray[np.generic]
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
-LARGEST = 1e150  # of a value: its square is a number still
+LARGEST = 1e37  # of a value: the difference of two is a number in single precision
 SHORTEST, LONGEST = 1e-3, 1e6  # usual steps between two rows, of a trend
 
 
@@ -103,7 +103,7 @@ class Watch:
     beyond : the share of ``Beyond``, whose alarms then take the place of the promised ones
     """
 
-    release = 2  # of what a state means: one of another release is none
+    release = 3  # of what a state means: one of another release is none
 
     def __init__(
         self,
@@ -163,13 +163,13 @@ class Watch:
         Parameters
         ----------
         values : float64 (N, K), or (N, K + P) with covariates, NaN where nothing was observed; what is infinite or
-            above 1e150 counts as that
+            above 1e37 counts as that
         seconds : float64 (N,), since the epoch; constant where the time of day means nothing
 
         Raises
         ------
         ShapeError : another shape
-        TimeError : seconds that are not finite, or above 1e150
+        TimeError : seconds that are not finite, or above 1e37
         """
         found = self._compiled_step(values, seconds)
         return self._step_in_numpy(*self._plain(values, seconds)) if found is None else Readings._make(found)
