@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Arrays = dict[str, npt.NDArray[Any]]
 
+AGAIN = "a detector that another version of Carrousel saved is to be fitted and saved again"
 NETWORK = Path(__file__).parent.parent / "online" / "network"
 """The network that Carrousel comes with, trained on artificial series only (``benchmarks/detector_network.py``)."""
 
@@ -123,13 +124,11 @@ def states_of(
         return {}
     for name in [*arrays, *wanted]:
         if name not in arrays or name not in wanted:
-            raise WeightsError(
-                f"context: state {name!r} is {'missing' if name in wanted else 'unknown'}; save it again"
-            )
+            raise WeightsError(f"context: state {name!r} is {'missing' if name in wanted else 'unknown'}; {AGAIN}")
         shape = (len(ids), *wanted[name].shape[1:])
         if arrays[name].shape != shape or arrays[name].dtype != wanted[name].dtype:
             raise WeightsError(
                 f"context: state {name!r}: expected {wanted[name].dtype} {shape}, "
-                f"got {arrays[name].dtype} {arrays[name].shape}"
+                f"got {arrays[name].dtype} {arrays[name].shape}; {AGAIN}"
             )
     return {name: {key: array[place] for key, array in arrays.items()} for place, name in enumerate(ids)}
