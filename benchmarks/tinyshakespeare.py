@@ -25,7 +25,7 @@ from carrousel.training import lines
 
 # What each budget is spent on: the longer, the wider and the more dropout.
 RECIPES: dict[float, dict[str, Any]] = {
-    3: {"hidden_size": 512, "dropout": 0.0},
+    3: {"hidden_size": 512, "dropout": 0.2},
     10: {"hidden_size": 768, "dropout": 0.3},
     60: {"hidden_size": 1024, "dropout": 0.5, "weight_drop": 0.2, "learning_rate": 3e-3},
 }
