@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 
+from benchmark import load
 from carrousel.data.labelled import LabelledSeries
 
-FILE = Path(__file__).resolve().parent.parent / "benchmarks" / "disturb.py"
 ROWS = 900
 
 
 @pytest.fixture(scope="module")
 def disturb() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("disturb", FILE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["disturb"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+    return load("disturb")
 
 
 def calm(seed: int, *, still: bool = False) -> LabelledSeries:

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-FILE = Path(__file__).resolve().parent.parent / "benchmarks" / "telemanom.py"
+from benchmark import load
 
 
 @pytest.fixture(scope="module")
 def telemanom() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("telemanom", FILE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["telemanom"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+    return load("telemanom")
 
 
 def series(seed: int, rows: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

@@ -8,7 +8,10 @@ import json
 import os
 import signal
 import subprocess
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -46,6 +49,25 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.code == 0, done.err
     (plant / "training.txt").write_text(done.out + done.err)
     return plant
+
+
+@contextmanager
+def live(plant: Path, *words: str, run: str = "runs/pump") -> Generator[tuple[subprocess.Popen[str], IO[str], IO[str]]]:
+    """A stream that waits for rows: the process, where they are given to it, and where it answers."""
+    command = [PROGRAM, "stream", run, *words]
+    with subprocess.Popen(
+        command, cwd=plant, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        yield process, process.stdin, process.stdout
+
+
+def answers(given: IO[str], said: IO[str], rows: str, count: int) -> list[str]:
+    """The first lines that a live stream answers to rows."""
+    given.write(rows)
+    given.flush()
+    return [said.readline().rstrip("\n") for _ in range(count)]
 
 
 def streamed(plant: Path, *words: object, rows: list[dict[str, str]]) -> list[dict]:
@@ -100,17 +122,10 @@ def test_stream_with_alarms_says_only_what_begins_and_ends(plant: Path) -> None:
 def test_a_stream_that_was_killed_goes_on_with_the_same_events(plant: Path) -> None:
     rows = pump(ROWS, ROWS + MORE)
     whole = succeed("stream", "runs/pump", cwd=plant, text=as_csv(rows)).splitlines()
-    command = [PROGRAM, "stream", "runs/pump", "--state", "killed.state", "--every", "10"]
-    with subprocess.Popen(
-        command, cwd=plant, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(as_csv(rows[:35]))
-        process.stdin.flush()
-        first = [process.stdout.readline().rstrip("\n") for _ in range(35)]
+    with live(plant, "--state", "killed.state", "--every", "10") as (process, given, said):
+        first = answers(given, said, as_csv(rows[:35]), 35)
         process.send_signal(signal.SIGKILL)
-        process.stdin.close()
+        given.close()
     assert first == whole[:35]
     rest = succeed("stream", "runs/pump", "--state", "killed.state", cwd=plant, text=as_csv(rows)).splitlines()
     kinds = [json.loads(line)["kind"] for line in rest]
@@ -125,15 +140,8 @@ def test_a_stream_that_is_asked_to_end_keeps_its_state(plant: Path, number: sign
     rows = pump(ROWS, ROWS + MORE)
     whole = succeed("stream", "runs/pump", cwd=plant, text=as_csv(rows)).splitlines()
     state = f"ended.{number}.state"
-    command = [PROGRAM, "stream", "runs/pump", "--state", state]
-    with subprocess.Popen(
-        command, cwd=plant, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(as_csv(rows[:35]))
-        process.stdin.flush()
-        first = [process.stdout.readline().rstrip("\n") for _ in range(35)]
+    with live(plant, "--state", state) as (process, given, said):
+        first = answers(given, said, as_csv(rows[:35]), 35)
         process.send_signal(number)
         assert process.wait(timeout=60) == code
     assert first == whole[:35]
@@ -160,19 +168,11 @@ def test_a_signal_waits_until_the_row_at_hand_is_done() -> None:
 
 def test_the_state_is_never_ahead_of_the_answers_that_were_given(plant: Path) -> None:
     rows = pump(ROWS, ROWS + MORE)
-    command = [PROGRAM, "stream", "runs/pump", "--state", "unread.state", "--every", "10"]
-    with subprocess.Popen(
-        command, cwd=plant, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(as_csv(rows[:25]))
-        process.stdin.flush()
-        for _ in range(25):
-            process.stdout.readline()
-        process.stdout.close()
-        process.stdin.write(as_csv(rows[25:26]).splitlines(keepends=True)[1])  # nobody will read its answer
-        process.stdin.close()
+    with live(plant, "--state", "unread.state", "--every", "10") as (process, given, said):
+        answers(given, said, as_csv(rows[:25]), 25)
+        said.close()
+        given.write(as_csv(rows[25:26]).splitlines(keepends=True)[1])  # nobody will read its answer
+        given.close()
         assert process.wait(timeout=60) == 141
     rest = streamed(plant, "--state", "unread.state", rows=rows)
     assert [event["kind"] for event in rest] == ["late"] * 19 + ["duplicate"] + ["row"] * 60
@@ -252,19 +252,12 @@ def test_a_pipe_in_which_nothing_comes_is_said_to_be_silent_by_the_clock(plant: 
     Detector.online("heat").save(plant / "cold")
     begin = np.datetime64("now", "s") - np.timedelta64(100, "s")
     text = "".join(json.dumps({"ds": str(begin + np.timedelta64(i, "s")), "heat": 1.0}) + "\n" for i in range(10))
-    command = [PROGRAM, "stream", "cold", "--clock", "--state", "clock.state"]
-    with subprocess.Popen(
-        command, cwd=plant, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(text)
-        process.stdin.flush()
-        events = [json.loads(process.stdout.readline()) for _ in range(11)]
+    with live(plant, "--clock", "--state", "clock.state", run="cold") as (process, given, said):
+        events = [json.loads(line) for line in answers(given, said, text, 11)]
         later = {"ds": str(begin + np.timedelta64(60, "s")), "heat": 1.0}
-        process.stdin.write(json.dumps(later))  # the last line need not end
-        process.stdin.close()
-        last = json.loads(process.stdout.readline())
+        given.write(json.dumps(later))  # the last line need not end
+        given.close()
+        last = json.loads(said.readline())
         assert process.wait(timeout=60) == 0
     assert [event["kind"] for event in events] == ["row"] * 10 + ["silent"]
     assert events[10]["notes"] == [f"silent: no row since {begin + np.timedelta64(9, 's')}"]
