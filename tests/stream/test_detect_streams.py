@@ -94,6 +94,15 @@ def test_streams_need_names_that_differ(ids):
         Streams(hourly(), ids)
 
 
+@pytest.mark.parametrize(("ids", "got"), [("pump", "'pump'"), (["c", 1], "1")])
+def test_names_of_streams_are_a_list_of_texts(ids, got):
+    streams = Streams(hourly(), ["a", "b"])
+    for ask in (lambda: Streams(hourly(), ids), lambda: streams.add(ids), lambda: streams.drop(ids)):
+        with pytest.raises(SettingError, match=f"ids: expected a list of names, got {got}"):
+            ask()
+    assert streams.ids == ("a", "b")
+
+
 def test_silent_streams_are_found_together():
     streams = Streams(hourly(id="unique_id"), ["a", "b", "c"], rules=Rules(silent_after=2))
     for i in range(5):

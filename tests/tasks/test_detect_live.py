@@ -110,7 +110,7 @@ def test_any_kind_of_detector_is_resumed_with_the_same_events(kind, tmp_path):
 
 def test_streams_together_do_not_depend_on_later_rows_of_any_of_them():
     detector = Detector.online(false_alarms="1/100 rows")
-    one, other = detector.streams("abc"), detector.streams("abc")
+    one, other = detector.streams(list("abc")), detector.streams(list("abc"))
     for i, row in enumerate(rows(200)):
         table = {
             "unique_id": np.array(list("abc")),

@@ -68,7 +68,7 @@ class Streams:
     def __init__(
         self, detector: Source, ids: Iterable[str], *, rules: Rules | None = None, fresh: bool = False
     ) -> None:
-        self.ids = tuple(ids)
+        self.ids = _names(ids)
         if not self.ids or len(set(self.ids)) < len(self.ids):
             twice = next((name for name in self.ids if self.ids.count(name) > 1), None)
             got = "none" if twice is None else f"{twice!r} twice"
@@ -209,7 +209,7 @@ class Streams:
         ------
         SettingError : no name, or one that is there
         """
-        new = tuple(ids)
+        new = _names(ids)
         if known := [name for name in new if name in self.places]:
             raise SettingError(f"ids: expected names that are not among these {len(self)} streams, got {known[0]!r}")
         more, whole = (Streams(self.detector, names, rules=self.rules) for names in (new, self.ids + new))
@@ -228,7 +228,7 @@ class Streams:
         ------
         SettingError : one that is not there, or all of them
         """
-        gone = {self._place(name) for name in ids}
+        gone = {self._place(name) for name in _names(ids)}
         kept = [place for place in range(len(self)) if place not in gone]
         if not kept:
             raise SettingError(f"ids: expected at least one stream to stay, got all {len(self)}")
@@ -326,6 +326,16 @@ class Streams:
         from carrousel.stream.store import save_streams
 
         return save_streams(path, [self])
+
+
+def _names(ids: Iterable[object]) -> tuple[str, ...]:
+    """As a tuple; a name alone would be taken for a list of its letters."""
+    given = tuple(ids)
+    names = tuple(name for name in given if isinstance(name, str))
+    if isinstance(ids, str) or len(names) < len(given):
+        wrong = ids if isinstance(ids, str) else next(name for name in given if not isinstance(name, str))
+        raise SettingError(f"ids: expected a list of names, got {wrong!r}")
+    return names
 
 
 def _spread(readings: Any, take: Flags) -> Any:
